@@ -1,0 +1,8 @@
+//! Words every room shares: ids, time, limits, faults. No behaviour beyond their own arithmetic.
+
+pub mod fault;
+pub mod ids;
+pub mod limits;
+pub mod time;
+
+pub use ::core::net as address;

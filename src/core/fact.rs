@@ -1,0 +1,121 @@
+//! Facts a scheduler reports and orders it takes. They cross from the control plane's helper threads
+//! to the control loop as they are; nobody interprets them on the way.
+
+use crate::base::address::IpAddr;
+use crate::base::ids::{InstanceId, ServiceId};
+use crate::base::time::Date;
+use crate::core::service::Description;
+use std::sync::Arc;
+
+/// Flags of an instance (control-plane §11.3): a set of bits.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Flags(pub u16);
+
+impl Flags {
+    /// Its age or its failures say that it should be replaced.
+    pub const EXPIRED: Self = Self(1);
+    /// A health check reached it.
+    pub const HAS_CONNECTED: Self = Self(2);
+    /// A health check got an answer.
+    pub const HAS_RESPONDED: Self = Self(4);
+    /// It ended, or was ended, without ever having been healthy.
+    pub const NEVER_PASSED_HEALTH_CHECKS: Self = Self(8);
+    /// Its processes used more memory than described, and were killed.
+    pub const MEMORY_LIMIT_EXCEEDED: Self = Self(16);
+    /// A health check got no answer in time.
+    pub const TIMEOUT_EXCEPTION: Self = Self(32);
+    /// It closed the connection of a health check without an answer.
+    pub const HANGUP_EXCEPTION: Self = Self(64);
+    /// TLS failed on a health check.
+    pub const SSL_EXCEPTION: Self = Self(128);
+
+    const NAMES: [(Self, &'static str); 8] = [
+        (Self::EXPIRED, "expired"),
+        (Self::HAS_CONNECTED, "has-connected"),
+        (Self::HAS_RESPONDED, "has-responded"),
+        (Self::NEVER_PASSED_HEALTH_CHECKS, "never-passed-health-checks"),
+        (Self::MEMORY_LIMIT_EXCEEDED, "memory-limit-exceeded"),
+        (Self::TIMEOUT_EXCEPTION, "timeout-exception"),
+        (Self::HANGUP_EXCEPTION, "hangup-exception"),
+        (Self::SSL_EXCEPTION, "ssl-exception"),
+    ];
+
+    /// Whether all flags of `other` are set.
+    pub fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Both sets.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The names of the flags set, as the API shows them.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMES.into_iter().filter(move |(flag, _)| self.has(*flag)).map(|(_, name)| name)
+    }
+}
+
+/// An instance as its scheduler knows it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct InstanceFact {
+    /// Its id.
+    pub id: InstanceId,
+    /// Where it listens.
+    pub host: IpAddr,
+    /// Port 0 first, then the extra ports.
+    pub ports: Vec<u16>,
+    /// When it was started.
+    pub started_at: Date,
+    /// Process id, where the scheduler runs processes.
+    pub pid: Option<u32>,
+    /// Where its output is.
+    pub log_directory: String,
+    /// Exit code of an instance that ended; negative: the number of the signal that ended it.
+    pub exit_code: Option<i32>,
+    /// What the scheduler knows of it.
+    pub flags: Flags,
+    /// In words, why it ended.
+    pub message: String,
+}
+
+/// A service as its scheduler knows it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ServiceFact {
+    /// Its id.
+    pub id: ServiceId,
+    /// Instances wanted (control-plane: `instances`).
+    pub requested: u32,
+    /// Those that run or start.
+    pub active: Vec<InstanceFact>,
+    /// Those that failed, oldest first, at most [`FAILED_MAX`](crate::core::fact::FAILED_MAX).
+    pub failed: Vec<InstanceFact>,
+}
+
+/// Failed instances a scheduler remembers per service.
+pub const FAILED_MAX: usize = 10;
+
+/// What a scheduler tells the control loop. A listing is whole: what is not in it does not exist.
+#[derive(Clone, Debug)]
+pub enum Report {
+    /// All services and instances, numbered; sent after every change and at least every 5 s.
+    Listing(Vec<ServiceFact>),
+    /// An order has been carried out, or not.
+    Done(Order, Result<(), String>),
+}
+
+/// What the control loop orders of a scheduler.
+#[derive(Clone, Debug)]
+pub enum Order {
+    /// Start a service with so many instances, unless it exists.
+    Create(Arc<Description>, u32),
+    /// Raise the number of instances wanted; never lowers it.
+    Scale(ServiceId, u32),
+    /// End one instance and lower the number wanted by one.
+    Kill(InstanceId),
+    /// End all instances and forget the service.
+    Delete(ServiceId),
+    /// End everything; the scheduler thread returns when all are gone.
+    End,
+}

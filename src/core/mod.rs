@@ -1,0 +1,10 @@
+//! The rules, as plain state machines and functions.
+//!
+//! Nothing here reads a clock, awaits, logs, or touches a socket: every method takes what happened
+//! and the time, and returns or pushes what should be done. The shells carry it out; the simulator
+//! does too.
+
+pub mod autoscaler;
+pub mod fact;
+pub mod route;
+pub mod service;

@@ -1,0 +1,4 @@
+//! Waiter.
+pub mod base;
+pub mod core;
+pub mod wire;

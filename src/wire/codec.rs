@@ -1,0 +1,115 @@
+//! The face of every protocol: what a codec yields and takes.
+//!
+//! One codec serves one connection. It is told bytes and yields parts of messages, each with the
+//! stream it belongs to; it is told parts and appends bytes to the connection's output. It never
+//! waits: what is not complete yet is kept, and `needs` says what must happen next.
+//!
+//! Must hold for every codec: a stream yields `Head` (responses: interim heads first), then any
+//! number of `Body`, then one `End` or one `Cut`; nothing after that. Body bytes of a stream never
+//! exceed the room given to it. The same input, however it is cut into pieces, yields the same parts
+//! (bodies joined).
+
+use crate::base::fault::Fault;
+use crate::base::time::Instant;
+use crate::wire::fields::Fields;
+use crate::wire::head::Head;
+use std::fmt::Debug;
+
+/// One message exchange on a connection; unique there for the life of the connection.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Stream(pub u32);
+
+/// A piece of a message, in either direction.
+#[derive(Clone, Copy, Debug)]
+pub enum Part<'a> {
+    /// The head; a response may have interim (1xx) heads before its own.
+    Head(&'a Head),
+    /// Bytes of the body, never empty.
+    Body(&'a [u8]),
+    /// The end of the message, with trailers if there were any.
+    End(Option<&'a Fields>),
+    /// The message ends here, incomplete.
+    Cut(&'a Cause),
+}
+
+/// Why a message was cut, or a connection could not be used.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Cause {
+    /// The peer closed its side in the middle of a message.
+    Closed,
+    /// The transport failed: reset, unreachable, refused.
+    Broken,
+    /// Nothing moved for too long.
+    Idle,
+    /// The peer broke the protocol; the fault says how.
+    Malformed(Fault),
+    /// This side no longer wants it.
+    Abandoned,
+}
+
+/// What a codec is told by `read`.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// Bytes of the peer; may be empty, to go on with what was kept.
+    Bytes(&'a [u8]),
+    /// The peer has closed its sending side.
+    End,
+    /// Time has passed.
+    Tick,
+}
+
+/// What one `read` gave.
+#[derive(Debug)]
+pub struct Read<'a> {
+    /// Bytes of the input that are done with; the rest must be given again by the next call.
+    pub used: usize,
+    /// A part, if one was complete. Without one, all bytes have been used.
+    pub part: Option<(Stream, Part<'a>)>,
+}
+
+/// What a connection needs next.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Needs {
+    /// Bytes it may be given now; 0: do not receive.
+    pub intake: usize,
+    /// Kept bytes can be read on: call `read` with no bytes.
+    pub ready: bool,
+    /// No stream is open, and a new one may begin on this connection.
+    pub idle: bool,
+    /// When to call `read` with [`Input::Tick`], at the latest.
+    pub wakeup: Option<Instant>,
+    /// Whether the connection must go.
+    pub close: Close,
+}
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Close {
+    /// It stays.
+    #[default]
+    Open,
+    /// When its output has been sent.
+    Flush,
+    /// At once.
+    Now,
+}
+
+/// The machine of one protocol on one connection.
+pub trait Codec: Debug {
+    /// Reads on. Called again while it yields a part; answers of the protocol itself (100 Continue,
+    /// an error to a malformed head) are appended to `out`.
+    fn read<'a>(&'a mut self, input: Input<'a>, now: Instant, out: &mut Vec<u8>) -> Read<'a>;
+
+    /// Writes a part of a message to `out`. On the client's side of a protocol a head begins a
+    /// stream.
+    fn write(&mut self, stream: Stream, part: Part<'_>, now: Instant, out: &mut Vec<u8>);
+
+    /// Lets the peer send so many more body bytes on this stream.
+    fn room(&mut self, stream: Stream, bytes: u32, out: &mut Vec<u8>);
+
+    /// What the connection needs now.
+    fn needs(&self) -> Needs;
+
+    /// No new stream: close once those at hand have ended.
+    fn retire(&mut self);
+}

@@ -1,0 +1,1 @@
+//! Error bodies: to be written.
