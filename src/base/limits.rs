@@ -36,6 +36,10 @@ pub struct Limits {
     /// After the last byte was sent, a closing connection is read this long, so that no reset
     /// overtakes the answer.
     pub linger_timeout: Duration,
+    /// Largest body of a call to the API.
+    pub call_bytes: u32,
+    /// The API answers within this time.
+    pub call_timeout: Duration,
     /// Requests that wait on one router, all services together.
     pub waiting_total: usize,
     /// First ejection of an instance that failed; doubles with each failure in a row.
@@ -62,6 +66,8 @@ impl Limits {
         queue_timeout: Duration::from_secs(300),
         upstream_idle_timeout: Duration::from_secs(4),
         linger_timeout: Duration::from_secs(1),
+        call_bytes: 1024 * 1024,
+        call_timeout: Duration::from_secs(60),
         waiting_total: 100_000,
         eject_base: Duration::from_secs(10),
         eject_max: Duration::from_secs(300),

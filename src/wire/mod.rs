@@ -4,6 +4,7 @@
 //! framing, keep-alive and pipelining, and nothing else: it knows no socket, no exchange, no route.
 
 pub mod codec;
+pub mod error_body;
 pub mod fields;
 pub mod head;
 pub mod http1;

@@ -1,0 +1,105 @@
+//! What the rooms say to each other: plain values that cross cores in mailboxes.
+//!
+//! Shard to shard, shard to control, control to shard. FIFO per pair; nothing relies on order
+//! between pairs. Crossing messages need no cases: a ticket gets exactly one answer unless it was
+//! withdrawn, and a grant for a ticket that is gone is settled unused.
+
+use crate::base::ids::{InstanceId, ServiceId, ShardId, Ticket};
+use crate::core::pulse::Pulse;
+use crate::core::service::Description;
+use crate::core::slots::{Instance, Seat, ServiceSlots};
+use crate::core::outcome::Outcome;
+use std::sync::Arc;
+
+/// Instances a claim avoids, because a connection to them just failed.
+pub type Avoided = Vec<Arc<Instance>>;
+
+/// Shard to shard.
+#[derive(Debug)]
+pub enum Letter {
+    /// To home: a request waits for a slot.
+    Claim(Claim),
+    /// To home: it waits no longer.
+    Withdraw(ServiceId, Ticket),
+    /// To home: a request ended, and home must know.
+    Settle(Settle),
+    /// To home: a slot became free while somebody began to wait.
+    LookAgain(ServiceId),
+    /// From home: the ticket has a seat.
+    Grant(Ticket, Seat),
+    /// From home: the ticket gets none.
+    Refuse(Ticket, Why),
+    /// Close an idle connection to this instance, if there are more connections than slots.
+    CloseIdle(Arc<Instance>),
+}
+
+/// A request that waits.
+#[derive(Debug)]
+pub struct Claim {
+    /// Who asks.
+    pub ticket: Ticket,
+    /// For which service.
+    pub service: ServiceId,
+    /// How to start it, if it is not known yet.
+    pub description: Option<Arc<Description>>,
+    /// Not these instances.
+    pub not: Avoided,
+}
+
+/// The end of a request that home must hear of.
+#[derive(Debug)]
+pub struct Settle {
+    /// The slot, still counted as used.
+    pub seat: Seat,
+    /// How the request ended.
+    pub outcome: Outcome,
+}
+
+/// Why a ticket gets no seat.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Why {
+    /// `max-queue-length` requests wait already; the number.
+    QueueFull(u32),
+    /// The router as a whole has too many requests waiting.
+    RouterFull,
+    /// The service is gone: resolve the request again.
+    Gone,
+    /// The service cannot be started: key and text.
+    Deployment(&'static str, &'static str),
+    /// The router is ending.
+    Draining,
+}
+
+/// Control to shard.
+#[derive(Debug)]
+pub enum Command {
+    /// There is a new world.
+    Published,
+    /// To home: lock an instance for a kill, and say which. The answer is [`Notice::Locked`].
+    Lock(ServiceId),
+    /// To home: the kill is over; `true` if the instance is gone.
+    Unlock(ServiceId, InstanceId, bool),
+    /// To home: an instance failed its checks while it serves; rest it.
+    Eject(ServiceId, InstanceId),
+    /// No new requests; idle connections close.
+    Drain,
+    /// Close everything that is left, and end.
+    Stop,
+}
+
+/// Shard to control.
+#[derive(Debug)]
+pub enum Notice {
+    /// A request waits for a service that is not known.
+    Create(Arc<Description>, Arc<ServiceSlots>),
+    /// A first request waits and no slot is free: growth is urgent.
+    Waiting(ServiceId),
+    /// The answer to [`Command::Lock`]: what was locked, if anything could be.
+    Locked(ServiceId, Option<InstanceId>),
+    /// Consecutive failures of an instance; zero after a success.
+    Failures(ServiceId, InstanceId, u32),
+    /// What changed on a shard since the last pulse.
+    Pulse(ShardId, Box<Pulse>),
+    /// The shard has no exchange in flight (after a drain).
+    Drained(ShardId),
+}

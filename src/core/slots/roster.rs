@@ -1,0 +1,265 @@
+//! The roster of a service: its serveable instances in order of preference, and where room may be.
+//!
+//! One bit per instance says "may have room"; the word decides. Invariant: while an instance in the
+//! newest roster has room, its bit is set, or somebody is about to set it. A taker that finds a word
+//! full clears the bit and looks at the word once more; who puts, puts first and then sets the bit,
+//! in the newest roster: with a fence between each pair, one of the two sees the other.
+
+use crate::base::ids::ShardId;
+use crate::core::service::LoadBalancing;
+use crate::core::slots::{Instance, Waiting};
+use arc_swap::ArcSwap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+/// Candidates looked at for one that this shard already has a connection to.
+const NEAR_LOOK: usize = 8;
+
+/// What all versions of a service share: who waits, and the newest roster.
+#[derive(Debug)]
+pub struct ServiceSlots {
+    /// How many requests wait at home.
+    pub waiting: Waiting,
+    roster: ArcSwap<Roster>,
+}
+
+/// The serveable instances of a service: live ones first, oldest to youngest, then expired ones,
+/// youngest to oldest.
+#[derive(Debug)]
+pub struct Roster {
+    instances: Box<[Arc<Instance>]>,
+    live: usize,
+    room: Box<[AtomicU64]>,
+    balancing: LoadBalancing,
+}
+
+impl Default for ServiceSlots {
+    fn default() -> Self {
+        Self {
+            waiting: Waiting::default(),
+            roster: ArcSwap::from_pointee(Roster::new(Vec::new(), 0, LoadBalancing::Oldest)),
+        }
+    }
+}
+
+impl ServiceSlots {
+    /// Publishes a new roster. The control thread only.
+    pub fn publish(&self, roster: Arc<Roster>) {
+        for (at, instance) in roster.instances.iter().enumerate() {
+            instance.place.store(u32::try_from(at).expect("bounded"), Ordering::Release);
+        }
+        self.roster.store(roster);
+    }
+
+    /// The newest roster.
+    pub fn roster(&self) -> Arc<Roster> {
+        self.roster.load_full()
+    }
+
+    /// Takes a slot of the instance that comes first, avoiding those in `not`. `salt` is any number
+    /// that varies (for random balancing).
+    pub fn take(&self, shard: ShardId, not: &[Arc<Instance>], salt: u64) -> Option<Arc<Instance>> {
+        let roster = self.roster.load();
+        roster.take(shard, not, salt).cloned()
+    }
+
+    /// Says that an instance has room again, after its slot was put.
+    pub fn hint(&self, instance: &Arc<Instance>) {
+        let roster = self.roster.load();
+        if let Some(at) = roster.place_of(instance) {
+            let (word, bit) = (&roster.room[at / 64], 1_u64 << (at % 64));
+            if word.load(Ordering::Acquire) & bit == 0 {
+                word.fetch_or(bit, Ordering::AcqRel);
+            }
+        }
+    }
+}
+
+impl Roster {
+    /// A roster of instances in order of preference, of which the first `live` are not expired.
+    /// Every instance is taken to have room.
+    pub fn new(instances: Vec<Arc<Instance>>, live: usize, balancing: LoadBalancing) -> Self {
+        assert!(live <= instances.len());
+        let room = (0..instances.len().div_ceil(64))
+            .map(|word| {
+                let rest = instances.len() - word * 64;
+                AtomicU64::new(if rest >= 64 { u64::MAX } else { (1 << rest) - 1 })
+            })
+            .collect();
+        Self { instances: instances.into(), live, room, balancing }
+    }
+
+    /// The instances, in order of preference.
+    pub fn instances(&self) -> &[Arc<Instance>] {
+        &self.instances
+    }
+
+    fn take(&self, shard: ShardId, not: &[Arc<Instance>], salt: u64) -> Option<&Arc<Instance>> {
+        let end = self.instances.len();
+        match self.balancing {
+            LoadBalancing::Oldest => self.take_up(0..end, shard, not),
+            LoadBalancing::Youngest => self
+                .take_down(self.live, not)
+                .or_else(|| self.take_up(self.live..end, shard, not)),
+            LoadBalancing::Random => {
+                let start = usize::try_from(salt % (self.live.max(1) as u64)).expect("small");
+                self.take_up(start..self.live, shard, not)
+                    .or_else(|| self.take_up(0..start, shard, not))
+                    .or_else(|| self.take_up(self.live..end, shard, not))
+            }
+        }
+    }
+
+    /// Takes from the first with room; among the first few, one near this shard is preferred, for
+    /// it saves a connection.
+    fn take_up(
+        &self,
+        range: std::ops::Range<usize>,
+        shard: ShardId,
+        not: &[Arc<Instance>],
+    ) -> Option<&Arc<Instance>> {
+        let mut first = None;
+        for at in self.places(range.clone()).take(NEAR_LOOK) {
+            if self.instances[at].is_near(shard) && self.try_take(at, not) {
+                return Some(&self.instances[at]);
+            }
+            first = first.or(Some(at));
+        }
+        let first = first?;
+        self.places(first..range.end)
+            .find(|at| self.try_take(*at, not))
+            .map(|at| &self.instances[at])
+    }
+
+    fn take_down(&self, end: usize, not: &[Arc<Instance>]) -> Option<&Arc<Instance>> {
+        (0..end.div_ceil(64)).rev().find_map(|word| {
+            let mut bits = self.room[word].load(Ordering::Acquire) & below(end, word);
+            while bits != 0 {
+                let bit = 63 - bits.leading_zeros() as usize;
+                bits &= !(1 << bit);
+                if self.try_take(word * 64 + bit, not) {
+                    return Some(&self.instances[word * 64 + bit]);
+                }
+            }
+            None
+        })
+    }
+
+    /// Places in the range whose bit is set, upwards; each word is read when it is reached.
+    fn places(&self, range: std::ops::Range<usize>) -> impl Iterator<Item = usize> + '_ {
+        let (start, end) = (range.start, range.end);
+        (start / 64..end.div_ceil(64)).flat_map(move |word| {
+            let mut bits = self.room[word].load(Ordering::Acquire) & below(end, word);
+            if word == start / 64 {
+                bits &= u64::MAX << (start % 64);
+            }
+            std::iter::from_fn(move || {
+                let bit = (bits != 0).then(|| bits.trailing_zeros() as usize)?;
+                bits &= bits - 1;
+                Some(word * 64 + bit)
+            })
+        })
+    }
+
+    fn try_take(&self, at: usize, not: &[Arc<Instance>]) -> bool {
+        let instance = &self.instances[at];
+        if not.iter().any(|it| Arc::ptr_eq(it, instance)) {
+            return false;
+        }
+        if instance.word.take() {
+            return true;
+        }
+        let (word, bit) = (&self.room[at / 64], 1_u64 << (at % 64));
+        word.fetch_and(!bit, Ordering::AcqRel);
+        fence(Ordering::SeqCst);
+        // Room that appeared before the bit was cleared: whoever put it may have seen the bit set.
+        if instance.word.has_room() {
+            word.fetch_or(bit, Ordering::AcqRel);
+        }
+        false
+    }
+
+    fn place_of(&self, instance: &Arc<Instance>) -> Option<usize> {
+        let at = instance.place.load(Ordering::Acquire) as usize;
+        match self.instances.get(at) {
+            Some(found) if Arc::ptr_eq(found, instance) => Some(at),
+            // A roster is being replaced: its places are written just before it is.
+            _ => self.instances.iter().position(|it| Arc::ptr_eq(it, instance)),
+        }
+    }
+}
+
+/// The bits of `word` that lie below place `end`.
+fn below(end: usize, word: usize) -> u64 {
+    match end.saturating_sub(word * 64) {
+        0 => 0,
+        rest if rest >= 64 => u64::MAX,
+        rest => (1 << rest) - 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::time::Date;
+
+    fn slots(count: u64, live: usize, balancing: LoadBalancing) -> ServiceSlots {
+        let instances = (0..count)
+            .map(|n| {
+                let address = "127.0.0.1:1".parse().expect("address");
+                Arc::new(Instance::new(&n.to_string(), address, Date(n), 1))
+            })
+            .collect();
+        let slots = ServiceSlots::default();
+        slots.publish(Arc::new(Roster::new(instances, live, balancing)));
+        slots
+    }
+
+    fn take(slots: &ServiceSlots, salt: u64) -> Option<String> {
+        slots.take(ShardId(0), &[], salt).map(|it| it.suffix().to_owned())
+    }
+
+    #[test]
+    fn the_order_of_preference_is_kept() {
+        let oldest = slots(130, 130, LoadBalancing::Oldest);
+        let taken: Vec<_> = std::iter::from_fn(|| take(&oldest, 0)).collect();
+        assert_eq!(taken, (0..130).map(|it| it.to_string()).collect::<Vec<_>>());
+
+        let youngest = slots(4, 3, LoadBalancing::Youngest);
+        let taken: Vec<_> = std::iter::from_fn(|| take(&youngest, 0)).collect();
+        assert_eq!(taken, ["2", "1", "0", "3"], "live before expired");
+
+        let random = slots(4, 3, LoadBalancing::Random);
+        let taken: Vec<_> = std::iter::from_fn(|| take(&random, 1)).collect();
+        assert_eq!(taken, ["1", "2", "0", "3"]);
+    }
+
+    #[test]
+    fn a_slot_that_was_put_is_found_again_also_in_a_later_roster() {
+        let slots = slots(70, 70, LoadBalancing::Oldest);
+        let all: Vec<_> =
+            std::iter::from_fn(|| slots.take(ShardId(0), &[], 0)).collect();
+        assert_eq!(all.len(), 70);
+        assert!(take(&slots, 0).is_none());
+        let mut rest = slots.roster().instances().to_vec();
+        rest.rotate_left(1);
+        slots.publish(Arc::new(Roster::new(rest, 70, LoadBalancing::Oldest)));
+        assert!(take(&slots, 0).is_none());
+        all[65].word.release();
+        slots.hint(&all[65]);
+        assert_eq!(take(&slots, 0).as_deref(), Some("65"));
+    }
+
+    #[test]
+    fn near_is_preferred_and_excluded_is_avoided() {
+        let slots = slots(3, 3, LoadBalancing::Oldest);
+        let roster = slots.roster();
+        let _ = roster.instances()[1].connection_opened(ShardId(0));
+        assert_eq!(take(&slots, 0).as_deref(), Some("1"));
+        let not = [roster.instances()[0].clone()];
+        let got = slots.take(ShardId(0), &not, 0).expect("2 is left");
+        assert_eq!(got.suffix(), "2");
+        assert!(slots.take(ShardId(0), &not, 0).is_none());
+        assert_eq!(take(&slots, 0).as_deref(), Some("0"));
+    }
+}

@@ -1,0 +1,611 @@
+//! The exchange's states and what each event does in them. The picture is in the room's `mod.rs`.
+
+use crate::base::fault::{Class, Fault};
+use crate::base::limits::Limits;
+use crate::base::time::{Duration, Instant};
+use crate::core::letter::{Avoided, Why};
+use crate::core::outcome::Outcome;
+use crate::core::service::ClientAbort;
+use crate::core::slots::Seat;
+use crate::exchange::{Effect, Effects, Event, Plan, Side, Times, Visit, plain_fault, rewrite};
+use crate::wire::codec::{Cause, Part};
+use crate::wire::error_body;
+use crate::wire::head::{Head, Length};
+use http::{Method, StatusCode};
+use std::sync::Arc;
+
+/// One request and its response. Reused for many: [`Exchange::clear`] keeps its memory.
+#[derive(Debug)]
+pub struct Exchange {
+    limits: Arc<Limits>,
+    phase: Phase,
+    request: Head,
+    response: Head,
+    text: Vec<u8>,
+    plan: Option<Plan>,
+    seat: Option<Seat>,
+    avoided: Avoided,
+    visit: Option<Visit>,
+    cid: Vec<u8>,
+    asked: Asked,
+    answered: Answered,
+    way: Way,
+    deadline: Option<Instant>,
+    times: Times,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Phase {
+    Fresh,
+    Waiting,
+    Opening,
+    Streaming,
+    Finishing,
+    Calling,
+    Done,
+}
+
+/// How far the request has come.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Asked {
+    /// The client has said everything.
+    ended: bool,
+    /// Body bytes that have left for the instance.
+    sent: u64,
+    /// Body bytes sent to the instance that it has not taken.
+    under_way: u32,
+}
+
+/// How far the response has come.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Answered {
+    /// A final head has been sent to the client.
+    head: bool,
+    /// Body bytes sent to the client that it has not taken.
+    under_way: u32,
+}
+
+/// How the instance was reached.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Way {
+    reused: bool,
+    retried: bool,
+    failed_once: bool,
+}
+
+impl Exchange {
+    /// An exchange that has not begun.
+    pub fn new(limits: Arc<Limits>) -> Self {
+        Self {
+            limits,
+            phase: Phase::Fresh,
+            request: Head::default(),
+            response: Head::default(),
+            text: Vec::new(),
+            plan: None,
+            seat: None,
+            avoided: Vec::new(),
+            visit: None,
+            cid: Vec::new(),
+            asked: Asked::default(),
+            answered: Answered::default(),
+            way: Way::default(),
+            deadline: None,
+            times: Times::default(),
+        }
+    }
+
+    /// Makes it fresh again. A seat must have been taken out before.
+    pub fn clear(&mut self) {
+        assert!(self.seat.is_none(), "a seat is given back before its exchange is reused");
+        self.phase = Phase::Fresh;
+        self.text.clear();
+        self.plan = None;
+        self.avoided.clear();
+        self.visit = None;
+        self.cid.clear();
+        self.asked = Asked::default();
+        self.answered = Answered::default();
+        self.way = Way::default();
+        self.deadline = None;
+        self.times = Times::default();
+    }
+
+    /// The head of a request for a service came.
+    pub fn begin(&mut self, head: &Head, visit: Visit, plan: Plan, now: Instant, out: &mut Effects) {
+        self.enter(head, visit, now);
+        let visit = self.visit.as_ref().expect("just set");
+        rewrite::request(&mut self.request, visit, plan.launched);
+        self.deadline = Some(now + plan.tuning.queue_timeout);
+        self.plan = Some(plan);
+        self.phase = Phase::Waiting;
+        out.push(Effect::Reserve);
+    }
+
+    /// The head of a request for the API came.
+    pub fn call(&mut self, head: &Head, visit: Visit, now: Instant, out: &mut Effects) {
+        self.enter(head, visit, now);
+        self.phase = Phase::Calling;
+        self.deadline = Some(now + self.limits.body_idle_timeout);
+        if has_body(&self.request) {
+            out.push(Effect::Room(Side::Client, self.limits.call_bytes));
+        }
+    }
+
+    /// The head of a request came that goes nowhere.
+    pub fn refuse(
+        &mut self,
+        head: &Head,
+        visit: Visit,
+        fault: &Fault,
+        now: Instant,
+        out: &mut Effects,
+    ) {
+        self.enter(head, visit, now);
+        self.fail(fault, Outcome::ClientError, out);
+    }
+
+    /// Something happened.
+    pub fn on(&mut self, event: Event<'_>, now: Instant, out: &mut Effects) {
+        if self.phase == Phase::Done {
+            if let Event::Seated(seat) = event {
+                self.seat = Some(seat); // the shard gives it back
+            }
+            return;
+        }
+        match event {
+            Event::From(Side::Client, part) => self.from_client(part, now, out),
+            Event::From(Side::Instance, part) => self.from_instance(part, now, out),
+            Event::Room(Side::Instance, bytes) => self.instance_took(bytes, now, out),
+            Event::Room(Side::Client, bytes) => self.client_took(bytes, now, out),
+            Event::Seated(seat) => self.seated(seat, now, out),
+            Event::Refused(why) => self.refused(&why, out),
+            Event::Opened { reused } => self.opened(reused, now, out),
+            Event::OpenFailed(cause) => self.open_failed(&cause, now, out),
+        }
+    }
+
+    /// Time passed.
+    pub fn tick(&mut self, now: Instant, out: &mut Effects) {
+        if self.deadline.is_none_or(|it| now < it) {
+            return;
+        }
+        match self.phase {
+            Phase::Fresh | Phase::Done => self.deadline = None,
+            Phase::Waiting => {
+                out.push(Effect::Withdraw);
+                let fault = self.queue_timeout_fault(now);
+                self.fail(&fault, Outcome::Unused, out);
+            }
+            Phase::Opening => self.open_failed(&Cause::Idle, now, out),
+            Phase::Calling => {
+                let fault = Fault::new(Class::Internal, "The API did not answer in time");
+                self.fail(&fault, Outcome::GenericError, out);
+            }
+            Phase::Finishing => self.end(Outcome::InstanceError, out),
+            Phase::Streaming => self.stalled(out),
+        }
+    }
+
+    /// When `tick` has something to do.
+    pub fn wakeup(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Where the request goes.
+    pub fn plan(&self) -> &Plan {
+        self.plan.as_ref().expect("asked of an exchange that reserves")
+    }
+
+    /// Instances that failed this request already.
+    pub fn avoided(&self) -> &[Arc<crate::core::slots::Instance>] {
+        &self.avoided
+    }
+
+    /// The seat, if one is held.
+    pub fn seat(&self) -> Option<&Seat> {
+        self.seat.as_ref()
+    }
+
+    /// Takes the seat out, to give it back.
+    pub fn take_seat(&mut self) -> Option<Seat> {
+        self.seat.take()
+    }
+
+    /// The head to send to this side.
+    pub fn head_for(&self, side: Side) -> &Head {
+        match side {
+            Side::Client => &self.response,
+            Side::Instance => &self.request,
+        }
+    }
+
+    /// The text to send to the client; of a call: the body it came with.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Correlation id.
+    pub fn cid(&self) -> &[u8] {
+        &self.cid
+    }
+
+    /// When what happened.
+    pub fn times(&self) -> &Times {
+        &self.times
+    }
+
+    /// The request's service, if it is one for a service.
+    pub fn service(&self) -> Option<&crate::base::ids::ServiceId> {
+        self.plan.as_ref().map(|it| &it.service)
+    }
+
+    /// Who asks.
+    pub fn visit(&self) -> Option<&Visit> {
+        self.visit.as_ref()
+    }
+
+    /// Whether a final head has been sent to the client.
+    pub fn has_answered(&self) -> bool {
+        self.answered.head
+    }
+
+    /// Whether the request waits for a slot.
+    pub fn is_waiting(&self) -> bool {
+        self.phase == Phase::Waiting
+    }
+
+    /// Whether the client still matters to it.
+    pub fn has_client(&self) -> bool {
+        !matches!(self.phase, Phase::Finishing | Phase::Done)
+    }
+
+    fn enter(&mut self, head: &Head, visit: Visit, now: Instant) {
+        assert!(self.phase == Phase::Fresh, "an exchange begins once");
+        self.request.clone_from(head);
+        match head.fields.get(b"x-cid") {
+            Some(cid) => self.cid.extend_from_slice(cid),
+            None => self.cid.extend_from_slice(rewrite::cid(&visit).as_bytes()),
+        }
+        self.visit = Some(visit);
+        self.times.began = now;
+    }
+
+    fn seated(&mut self, seat: Seat, now: Instant, out: &mut Effects) {
+        assert!(self.phase == Phase::Waiting, "a seat comes to one that waits");
+        self.seat = Some(seat);
+        self.times.seated.get_or_insert(now);
+        self.phase = Phase::Opening;
+        self.deadline = Some(now + self.limits.connect_timeout);
+        out.push(Effect::Open(false));
+    }
+
+    fn refused(&mut self, why: &Why, out: &mut Effects) {
+        if self.phase != Phase::Waiting {
+            return;
+        }
+        if *why == Why::Gone {
+            out.push(Effect::Reserve); // resolved again, with the time that is left
+            return;
+        }
+        self.fail(&plain_fault(why), Outcome::Unused, out);
+    }
+
+    fn opened(&mut self, reused: bool, now: Instant, out: &mut Effects) {
+        assert!(self.phase == Phase::Opening, "only what was to be opened opens");
+        self.way.reused = reused;
+        self.times.opened = Some(now);
+        self.phase = Phase::Streaming;
+        out.push(Effect::Head(Side::Instance));
+        if self.asked.ended {
+            out.push(Effect::End(Side::Instance));
+        } else if has_body(&self.request) {
+            out.push(Effect::Room(Side::Client, self.limits.window_bytes));
+        }
+        self.moved(now);
+    }
+
+    /// Before any request byte was sent: the instance rests, and another is tried, once.
+    fn open_failed(&mut self, cause: &Cause, now: Instant, out: &mut Effects) {
+        if self.phase != Phase::Opening {
+            return;
+        }
+        if *cause == Cause::Idle {
+            out.push(Effect::Cut(Side::Instance));
+        }
+        if self.way.failed_once {
+            let fault = self.instance_fault(cause, Class::ConnectFailed);
+            self.fail(&fault, Outcome::InstanceError, out);
+            return;
+        }
+        self.way.failed_once = true;
+        let seat = self.seat.as_ref().expect("one opens the way from a seat");
+        self.avoided.push(seat.instance().clone());
+        self.phase = Phase::Waiting;
+        let queue_timeout = self.plan().tuning.queue_timeout;
+        self.deadline = Some((self.times.began + queue_timeout).max(now));
+        out.push(Effect::Release(Outcome::InstanceError));
+        out.push(Effect::Reserve);
+    }
+
+    fn from_client(&mut self, part: Part<'_>, now: Instant, out: &mut Effects) {
+        match part {
+            Part::Head(_) => unreachable!("a request has one head, and it began the exchange"),
+            Part::Body(bytes) if self.phase == Phase::Calling => self.text.extend_from_slice(bytes),
+            Part::Body(bytes) => {
+                assert!(self.phase == Phase::Streaming, "no body without room");
+                let length = u32::try_from(bytes.len()).expect("bounded by the window");
+                self.asked.sent += u64::from(length);
+                self.asked.under_way += length;
+                out.push(Effect::Forward(Side::Instance, 0..length));
+                self.moved(now);
+            }
+            Part::End(_) => {
+                self.asked.ended = true;
+                match self.phase {
+                    Phase::Streaming => {
+                        out.push(Effect::End(Side::Instance));
+                        self.moved(now);
+                    }
+                    Phase::Calling => {
+                        self.deadline = Some(now + self.limits.call_timeout);
+                        out.push(Effect::Call);
+                    }
+                    _ => {}
+                }
+            }
+            Part::Cut(Cause::Malformed(fault)) if !self.answered.head => {
+                let fault = fault.clone();
+                self.leave_queue(out);
+                self.fail(&fault, Outcome::ClientError, out);
+            }
+            Part::Cut(_) => self.client_gone(now, out),
+        }
+    }
+
+    fn client_gone(&mut self, now: Instant, out: &mut Effects) {
+        self.leave_queue(out);
+        let finishes = self.phase == Phase::Streaming
+            && self.asked.ended
+            && self.plan().client_abort == ClientAbort::Finish;
+        out.push(Effect::Cut(Side::Client));
+        if finishes {
+            self.phase = Phase::Finishing;
+            // What was under way to the client is gone; the instance may go on.
+            out.push(Effect::Room(Side::Instance, std::mem::take(&mut self.answered.under_way)));
+            self.moved(now);
+            return;
+        }
+        self.end(Outcome::ClientGone, out);
+    }
+
+    fn from_instance(&mut self, part: Part<'_>, now: Instant, out: &mut Effects) {
+        match part {
+            Part::Head(head) => self.answer(head, now, out),
+            Part::Body(bytes) => {
+                let length = u32::try_from(bytes.len()).expect("bounded by the window");
+                if self.phase == Phase::Finishing {
+                    out.push(Effect::Room(Side::Instance, length));
+                } else {
+                    self.answered.under_way += length;
+                    out.push(Effect::Forward(Side::Client, 0..length));
+                }
+                self.moved(now);
+            }
+            Part::End(_) => {
+                let gone = self.phase == Phase::Finishing;
+                if !gone {
+                    out.push(Effect::End(Side::Client));
+                }
+                self.phase = Phase::Done;
+                self.deadline = None;
+                out.push(Effect::Done(if gone { Outcome::ClientGone } else { self.verdict() }));
+            }
+            Part::Cut(cause) => self.instance_cut(cause, now, out),
+        }
+    }
+
+    fn answer(&mut self, head: &Head, now: Instant, out: &mut Effects) {
+        let interim = head.status.is_informational();
+        if self.phase == Phase::Finishing {
+            self.moved(now);
+            if !interim {
+                out.push(Effect::Room(Side::Instance, self.limits.window_bytes));
+            }
+            return;
+        }
+        self.response.clone_from(head);
+        if !interim {
+            self.answered.head = true;
+            self.times.answered = Some(now);
+            if self.phase == Phase::Calling {
+                self.response.fields.push(b"server", rewrite::PSEUDONYM.as_bytes());
+                self.response.fields.set(b"x-cid", &self.cid);
+            } else {
+                rewrite::response(&mut self.response, &self.cid);
+            }
+        }
+        out.push(Effect::Head(Side::Client));
+        if !interim {
+            out.push(Effect::Room(Side::Instance, self.limits.window_bytes));
+        }
+        self.moved(now);
+    }
+
+    fn instance_cut(&mut self, cause: &Cause, now: Instant, out: &mut Effects) {
+        let stale = self.way.reused
+            && !self.way.retried
+            && !self.answered.head
+            && self.asked.sent == 0
+            && self.phase == Phase::Streaming
+            && matches!(cause, Cause::Closed | Cause::Broken)
+            && is_repeatable(&self.request);
+        if stale {
+            self.way.retried = true;
+            self.phase = Phase::Opening;
+            self.deadline = Some(now + self.limits.connect_timeout);
+            out.push(Effect::Open(true));
+            return;
+        }
+        if self.phase == Phase::Finishing {
+            self.end(Outcome::InstanceError, out);
+            return;
+        }
+        let fault = self.instance_fault(cause, Class::InstanceError);
+        self.fail(&fault, Outcome::InstanceError, out);
+    }
+
+    fn instance_took(&mut self, bytes: u32, now: Instant, out: &mut Effects) {
+        let bytes = bytes.min(self.asked.under_way);
+        self.asked.under_way -= bytes;
+        if bytes > 0 && !self.asked.ended && self.phase == Phase::Streaming {
+            out.push(Effect::Room(Side::Client, bytes));
+        }
+        self.moved(now);
+    }
+
+    fn client_took(&mut self, bytes: u32, now: Instant, out: &mut Effects) {
+        let bytes = bytes.min(self.answered.under_way);
+        self.answered.under_way -= bytes;
+        if bytes > 0 {
+            out.push(Effect::Room(Side::Instance, bytes));
+        }
+        self.moved(now);
+    }
+
+    /// Nothing moved for too long: whose turn was it?
+    fn stalled(&mut self, out: &mut Effects) {
+        if self.answered.under_way > 0 {
+            out.push(Effect::Cut(Side::Client));
+            self.end(Outcome::ClientError, out);
+        } else if self.awaits_client() {
+            let fault = Fault::new(Class::ClientTimeout, "Timeout receiving bytes from client");
+            self.fail(&fault, Outcome::ClientError, out);
+        } else {
+            let fault = self.instance_fault(&Cause::Idle, Class::InstanceTimeout);
+            self.fail(&fault, Outcome::InstanceError, out);
+        }
+    }
+
+    fn awaits_client(&self) -> bool {
+        !self.asked.ended && self.asked.under_way == 0 && !self.answered.head
+    }
+
+    /// Something moved: the next thing must happen in time.
+    fn moved(&mut self, now: Instant) {
+        let patience = match self.phase {
+            Phase::Streaming | Phase::Finishing => self.patience(),
+            Phase::Calling => self.limits.call_timeout,
+            Phase::Fresh | Phase::Waiting | Phase::Opening | Phase::Done => return,
+        };
+        self.deadline = Some(now + patience);
+    }
+
+    fn patience(&self) -> Duration {
+        let tuning = &self.plan().tuning;
+        if self.answered.under_way > 0 || self.awaits_client() {
+            self.limits.body_idle_timeout.max(tuning.streaming_timeout)
+        } else if self.answered.head || self.asked.under_way > 0 {
+            tuning.streaming_timeout
+        } else {
+            tuning.first_byte_timeout
+        }
+    }
+
+    fn leave_queue(&self, out: &mut Effects) {
+        if self.phase == Phase::Waiting {
+            out.push(Effect::Withdraw);
+        }
+    }
+
+    /// Answers with a fault if nothing has been answered yet, else breaks off; then it is over.
+    fn fail(&mut self, fault: &Fault, outcome: Outcome, out: &mut Effects) {
+        if self.answered.head {
+            out.push(Effect::Cut(Side::Client));
+        } else {
+            self.write_problem(fault);
+            self.answered.head = true;
+            out.push(Effect::Head(Side::Client));
+            if self.request.method != Method::HEAD {
+                out.push(Effect::Text);
+            }
+            out.push(Effect::End(Side::Client));
+        }
+        self.end(outcome, out);
+    }
+
+    /// It is over; what the instance still says is not wanted.
+    fn end(&mut self, outcome: Outcome, out: &mut Effects) {
+        if matches!(self.phase, Phase::Opening | Phase::Streaming | Phase::Finishing) {
+            out.push(Effect::Cut(Side::Instance));
+        }
+        self.phase = Phase::Done;
+        self.deadline = None;
+        out.push(Effect::Done(outcome));
+    }
+
+    fn verdict(&self) -> Outcome {
+        if self.phase == Phase::Calling {
+            Outcome::Success
+        } else if self.response.status == StatusCode::SERVICE_UNAVAILABLE {
+            Outcome::InstanceBusy
+        } else {
+            Outcome::Success
+        }
+    }
+
+    fn write_problem(&mut self, fault: &Fault) {
+        let facts = error_body::Facts {
+            head: &self.request,
+            cid: &self.cid,
+            service: self.plan.as_ref().map(|it| it.service.as_str()),
+            instance: self.seat.as_ref().map(|it| it.instance().id(it.service())),
+            date: self.visit.as_ref().map_or_else(Default::default, |it| it.date),
+        };
+        error_body::write(fault, &facts, &mut self.response, &mut self.text);
+        self.response.fields.push(b"server", rewrite::PSEUDONYM.as_bytes());
+        self.response.fields.push(b"x-cid", &self.cid);
+        self.response.length = Length::Exact(self.text.len() as u64);
+    }
+
+    fn queue_timeout_fault(&self, now: Instant) -> Fault {
+        let seconds = (now - self.times.began).as_secs();
+        Fault::new(
+            Class::RequestTimeout,
+            format!("After {seconds} seconds, no instance available to handle request."),
+        )
+    }
+
+    fn instance_fault(&self, cause: &Cause, class: Class) -> Fault {
+        let (class, message) = match cause {
+            Cause::Idle if class == Class::ConnectFailed => {
+                (Class::ConnectFailed, "Request failed to connect to service backend")
+            }
+            Cause::Idle => (Class::InstanceTimeout, "Request to service backend timed out"),
+            _ if class == Class::ConnectFailed => {
+                (class, "Request failed to connect to service backend")
+            }
+            _ => (class, "Request to service backend failed"),
+        };
+        let fault = Fault::new(class, message);
+        match cause {
+            Cause::Malformed(inner) => fault.with("reason", inner.message.clone()),
+            Cause::Closed => fault.with("reason", "the instance closed the connection"),
+            Cause::Broken => fault.with("reason", "the connection to the instance broke"),
+            Cause::Idle | Cause::Abandoned => fault,
+        }
+    }
+}
+
+/// Whether a body follows for which room must be given.
+fn has_body(head: &Head) -> bool {
+    !matches!(head.length, Length::Absent | Length::Exact(0))
+}
+
+/// Whether the request may be sent twice without harm (RFC 9110 §9.2.2).
+fn is_repeatable(head: &Head) -> bool {
+    matches!(
+        head.method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    )
+}

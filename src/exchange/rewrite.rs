@@ -1,0 +1,222 @@
+//! Which fields cross the router, and which are added (control-plane §14.5, RFC 9110 §7.6.3).
+
+use crate::base::address::IpAddr;
+use crate::exchange::Visit;
+use crate::wire::fields::Fields;
+use crate::wire::head::Head;
+use std::io::Write;
+
+/// What this router calls itself in `via` and `server`.
+pub(crate) const PSEUDONYM: &str = concat!("waiter/", env!("CARGO_PKG_VERSION"));
+
+/// Makes a client's request head the one that the instance gets. `cid` is written if the client
+/// gave none.
+pub(super) fn request(head: &mut Head, visit: &Visit, launched: bool) {
+    let via = via(head.version);
+    let peer = Text::of(|it| write!(it, "{}", canonical(visit.peer)));
+    let trusted = visit.trusted;
+    let mut has_cid = false;
+    let mut has_waiter_cookie = false;
+    head.fields.retain(|name, value| match name {
+        b"authorization" => !launched,
+        b"x-forwarded-for" | b"x-forwarded-proto" | b"x-forwarded-host" | b"forwarded" => trusted,
+        b"x-cid" => {
+            has_cid = true;
+            true
+        }
+        b"cookie" => {
+            has_waiter_cookie |= is_ours(value);
+            true
+        }
+        _ => !name.starts_with(b"x-waiter-"),
+    });
+    if has_waiter_cookie {
+        strip_cookies(&mut head.fields);
+    }
+    if !has_cid {
+        head.fields.push(b"x-cid", cid(visit).as_bytes());
+    }
+    append(&mut head.fields, b"x-forwarded-for", peer.as_bytes());
+    add_if_absent(&mut head.fields, b"x-forwarded-proto", b"http");
+    if head.fields.get(b"x-forwarded-host").is_none() && !head.authority().is_empty() {
+        let host = head.authority().to_vec();
+        head.fields.push(b"x-forwarded-host", &host);
+    }
+    append(&mut head.fields, b"via", via);
+}
+
+/// Makes an instance's response head the one that the client gets.
+pub(super) fn response(head: &mut Head, cid: &[u8]) {
+    let via = via(head.version);
+    head.fields.retain(|name, value| {
+        name != b"set-cookie" || !OUR_COOKIES.iter().any(|it| value.starts_with(it.as_bytes()))
+    });
+    append(&mut head.fields, b"via", via);
+    add_if_absent(&mut head.fields, b"x-cid", cid);
+}
+
+const OUR_COOKIES: [&str; 3] = ["x-waiter-auth=", "x-auth-expires-at=", "x-waiter-oidc-challenge-"];
+
+/// A correlation id: `<base-16 time>-<base-16 number>`.
+pub(super) fn cid(visit: &Visit) -> Text {
+    Text::of(|it| write!(it, "{:x}-{:x}", visit.date.0, visit.unique))
+}
+
+/// A short text without an allocation.
+#[derive(Debug)]
+pub(super) struct Text {
+    bytes: [u8; 64],
+    len: usize,
+}
+
+impl Text {
+    fn of(write: impl FnOnce(&mut &mut [u8]) -> std::io::Result<()>) -> Self {
+        let mut bytes = [0; 64];
+        let mut rest = &mut bytes[..];
+        write(&mut rest).expect("addresses and ids fit in 64 bytes");
+        let len = 64 - rest.len();
+        Self { bytes, len }
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+fn via(version: http::Version) -> &'static [u8] {
+    match version {
+        http::Version::HTTP_10 => concat!("1.0 waiter/", env!("CARGO_PKG_VERSION")).as_bytes(),
+        http::Version::HTTP_2 => concat!("2.0 waiter/", env!("CARGO_PKG_VERSION")).as_bytes(),
+        _ => concat!("1.1 waiter/", env!("CARGO_PKG_VERSION")).as_bytes(),
+    }
+}
+
+/// An IPv4 client of an IPv6 listener is shown as what it is.
+fn canonical(peer: IpAddr) -> IpAddr {
+    peer.to_canonical()
+}
+
+/// Adds to a list field: one field, values joined by commas.
+fn append(fields: &mut Fields, name: &[u8], value: &[u8]) {
+    if fields.get(name).is_none() {
+        fields.push(name, value);
+        return;
+    }
+    let mut joined = Vec::new();
+    for old in fields.all(name) {
+        joined.extend_from_slice(old);
+        joined.extend_from_slice(b", ");
+    }
+    joined.extend_from_slice(value);
+    fields.set(name, &joined);
+}
+
+fn add_if_absent(fields: &mut Fields, name: &[u8], value: &[u8]) {
+    if fields.get(name).is_none() {
+        fields.push(name, value);
+    }
+}
+
+fn is_ours(cookies: &[u8]) -> bool {
+    cookies.split(|it| *it == b';').any(|it| {
+        let it = it.trim_ascii();
+        OUR_COOKIES.iter().any(|ours| it.starts_with(ours.as_bytes()))
+    })
+}
+
+fn strip_cookies(fields: &mut Fields) {
+    let mut kept = Vec::new();
+    for value in fields.all(b"cookie") {
+        for pair in value.split(|it| *it == b';').map(<[u8]>::trim_ascii) {
+            if !is_ours(pair) {
+                if !kept.is_empty() {
+                    kept.extend_from_slice(b"; ");
+                }
+                kept.extend_from_slice(pair);
+            }
+        }
+    }
+    fields.remove(b"cookie");
+    if !kept.is_empty() {
+        fields.push(b"cookie", &kept);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::time::Date;
+
+    fn visit(trusted: bool) -> Visit {
+        Visit { peer: "10.1.2.3".parse().expect("address"), trusted, unique: 10, date: Date(255) }
+    }
+
+    fn rewritten(fields: &[(&str, &str)], trusted: bool, launched: bool) -> Vec<String> {
+        let mut head = Head::default();
+        head.set_authority(b"a:1");
+        for (name, value) in fields {
+            head.fields.push(name.as_bytes(), value.as_bytes());
+        }
+        request(&mut head, &visit(trusted), launched);
+        head.fields
+            .iter()
+            .map(|(name, value)| {
+                format!("{}: {}", name.escape_ascii(), value.escape_ascii())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_an_instance_gets() {
+        let via = format!("via: 1.1 {PSEUDONYM}");
+        let plain = [
+            "x-cid: ff-a",
+            "x-forwarded-for: 10.1.2.3",
+            "x-forwarded-proto: http",
+            "x-forwarded-host: a:1",
+            &via,
+        ];
+        assert_eq!(rewritten(&[], false, true), plain);
+        let forged = [
+            ("X-Forwarded-For", "1.1.1.1"),
+            ("Forwarded", "for=1.1.1.1"),
+            ("X-Waiter-Cmd", "sh"),
+            ("Authorization", "Basic x"),
+            ("Cookie", "x-waiter-auth=1"),
+        ];
+        assert_eq!(rewritten(&forged, false, true), plain, "nothing forged crosses");
+    }
+
+    #[test]
+    fn what_a_trusted_peer_may_say() {
+        let said = [
+            ("x-cid", "mine"),
+            ("x-forwarded-for", "1.1.1.1"),
+            ("x-forwarded-proto", "https"),
+            ("via", "1.0 x"),
+            ("authorization", "Basic x"),
+            ("cookie", "a=1; x-waiter-auth=2; b=3"),
+        ];
+        let got = rewritten(&said, true, false);
+        for expected in [
+            "x-cid: mine",
+            "x-forwarded-for: 1.1.1.1, 10.1.2.3",
+            "x-forwarded-proto: https",
+            "authorization: Basic x",
+            "cookie: a=1; b=3",
+        ] {
+            assert!(got.iter().any(|it| it == expected), "{expected} in {got:?}");
+        }
+        assert!(got.iter().any(|it| it.starts_with("via: 1.0 x, 1.1 waiter/")));
+    }
+
+    #[test]
+    fn what_a_client_gets() {
+        let mut head = Head::default();
+        head.fields.push(b"set-cookie", b"x-waiter-auth=forged");
+        head.fields.push(b"set-cookie", b"mine=1");
+        response(&mut head, b"c");
+        assert_eq!(head.fields.all(b"set-cookie").count(), 1);
+        assert_eq!(head.fields.get(b"x-cid"), Some(&b"c"[..]));
+    }
+}

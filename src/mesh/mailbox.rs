@@ -1,0 +1,310 @@
+//! Mailboxes between shards, and between each shard and the control thread.
+//!
+//! One bounded single-producer ring per ordered pair. A sender never blocks and never drops: what
+//! does not fit waits in its own outbox and is tried again each turn. The bell is rung only when the
+//! receiver has said that it sleeps, so a busy receiver costs its senders one load.
+//!
+//! Must hold: a letter that was sent before the receiver fell asleep is seen by it or rings the bell
+//! (the sender pushes, fences, reads `asleep`; the receiver writes `asleep`, fences, looks again).
+
+use crate::base::ids::ShardId;
+use crate::core::letter::{Command, Letter, Notice};
+use atomic_waker::AtomicWaker;
+use crossbeam_utils::CachePadded;
+use rtrb::{Consumer, Producer, RingBuffer};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::task::Waker;
+
+/// Letters that fit in one lane before the sender's outbox is used.
+const LANE: usize = 512;
+
+/// Notices that fit before the shards' outboxes are used.
+const NOTICES: usize = 16 * 1024;
+
+/// Wakes one receiver from any thread.
+#[derive(Debug, Default)]
+pub struct Bell {
+    asleep: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Bell {
+    /// Wakes the receiver if it sleeps.
+    pub fn ring(&self) {
+        fence(Ordering::SeqCst);
+        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel) {
+            self.waker.wake();
+        }
+    }
+
+    /// The receiver is about to sleep; it must look into its lanes once more after this.
+    pub fn falls_asleep(&self, waker: &Waker) {
+        self.waker.register(waker);
+        self.asleep.store(true, Ordering::Release);
+        fence(Ordering::SeqCst);
+    }
+
+    /// The receiver is awake.
+    pub fn awake(&self) {
+        self.asleep.store(false, Ordering::Relaxed);
+    }
+}
+
+/// The sending end of one pair.
+#[derive(Debug)]
+pub struct Lane<T> {
+    ring: Producer<T>,
+    outbox: VecDeque<T>,
+    bell: Arc<Bell>,
+}
+
+impl<T> Lane<T> {
+    /// Sends; keeps what does not fit.
+    pub fn send(&mut self, letter: T) {
+        if !self.outbox.is_empty() {
+            self.outbox.push_back(letter);
+        } else if let Err(rtrb::PushError::Full(letter)) = self.ring.push(letter) {
+            self.outbox.push_back(letter);
+        }
+        self.bell.ring();
+    }
+
+    /// Tries again to send what was kept; whether nothing is left.
+    pub fn flush(&mut self) -> bool {
+        while let Some(letter) = self.outbox.pop_front() {
+            if let Err(rtrb::PushError::Full(letter)) = self.ring.push(letter) {
+                self.outbox.push_front(letter);
+                self.bell.ring();
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// A shard's end of all its mailboxes.
+#[derive(Debug)]
+pub struct ShardPost {
+    /// Which shard this is.
+    pub me: ShardId,
+    /// How many shards there are.
+    pub shards: usize,
+    /// Letters sent to other shards so far.
+    pub sent: u64,
+    to: Vec<Option<Lane<Letter>>>,
+    own: VecDeque<Letter>,
+    from: Vec<Consumer<Letter>>,
+    commands: Consumer<Command>,
+    notices: SyncSender<Notice>,
+    unsent: VecDeque<Notice>,
+    bell: Arc<Bell>,
+    seen: Arc<CachePadded<AtomicU64>>,
+}
+
+impl ShardPost {
+    /// Sends a letter to a shard, perhaps this one.
+    pub fn send(&mut self, to: ShardId, letter: Letter) {
+        match &mut self.to[usize::from(to.0)] {
+            Some(lane) => {
+                self.sent += 1;
+                lane.send(letter);
+            }
+            None => self.own.push_back(letter),
+        }
+    }
+
+    /// Tells the control thread.
+    pub fn tell(&mut self, notice: Notice) {
+        self.unsent.push_back(notice);
+        self.flush_notices();
+    }
+
+    /// Says that this shard uses the world of this version and none older.
+    pub fn acknowledge(&self, version: u64) {
+        self.seen.store(version, Ordering::Release);
+    }
+
+    /// The next letter, own ones first.
+    pub fn letter(&mut self) -> Option<Letter> {
+        self.own.pop_front().or_else(|| self.from.iter_mut().find_map(|it| it.pop().ok()))
+    }
+
+    /// The next command of the control thread.
+    pub fn command(&mut self) -> Option<Command> {
+        self.commands.pop().ok()
+    }
+
+    /// Tries again to send what did not fit; whether nothing is left.
+    pub fn flush(&mut self) -> bool {
+        let lanes = self.to.iter_mut().flatten().fold(true, |all, it| it.flush() && all);
+        self.flush_notices() && lanes
+    }
+
+    /// Whether something is here to be read.
+    pub fn has_mail(&self) -> bool {
+        !self.own.is_empty()
+            || !self.commands.is_empty()
+            || self.from.iter().any(|it| !it.is_empty())
+    }
+
+    /// The bell that wakes this shard.
+    pub fn bell(&self) -> &Arc<Bell> {
+        &self.bell
+    }
+
+    fn flush_notices(&mut self) -> bool {
+        while let Some(notice) = self.unsent.pop_front() {
+            match self.notices.try_send(notice) {
+                Ok(()) => {}
+                Err(TrySendError::Full(notice)) => {
+                    self.unsent.push_front(notice);
+                    return false;
+                }
+                // The control thread is gone: the process is ending.
+                Err(TrySendError::Disconnected(_)) => self.unsent.clear(),
+            }
+        }
+        true
+    }
+}
+
+/// The control thread's end of all its mailboxes.
+#[derive(Debug)]
+pub struct ControlPost {
+    /// What the shards tell.
+    pub notices: Receiver<Notice>,
+    lanes: Vec<Lane<Command>>,
+    seen: Vec<Arc<CachePadded<AtomicU64>>>,
+}
+
+impl ControlPost {
+    /// Sends a command to one shard.
+    pub fn send(&mut self, to: ShardId, command: Command) {
+        self.lanes[usize::from(to.0)].send(command);
+    }
+
+    /// Sends a command to every shard.
+    pub fn send_all(&mut self, command: impl Fn() -> Command) {
+        for lane in &mut self.lanes {
+            lane.send(command());
+        }
+    }
+
+    /// Tries again to send what did not fit.
+    pub fn flush(&mut self) {
+        for lane in &mut self.lanes {
+            lane.flush();
+        }
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// The oldest world any shard may still use.
+    pub fn oldest_world(&self) -> u64 {
+        self.seen.iter().map(|it| it.load(Ordering::Acquire)).min().unwrap_or(0)
+    }
+}
+
+/// Makes the mailboxes of so many shards and of the control thread.
+pub fn join(shards: usize) -> (Vec<ShardPost>, ControlPost) {
+    let bells: Vec<Arc<Bell>> = (0..shards).map(|_| Arc::default()).collect();
+    let mut to: Vec<Vec<Option<Lane<Letter>>>> = (0..shards).map(|_| Vec::new()).collect();
+    let mut from: Vec<Vec<Consumer<Letter>>> = (0..shards).map(|_| Vec::new()).collect();
+    for (sender, lanes) in to.iter_mut().enumerate() {
+        for receiver in 0..shards {
+            lanes.push((sender != receiver).then(|| {
+                let (lane, end) = lane(&bells[receiver]);
+                from[receiver].push(end);
+                lane
+            }));
+        }
+    }
+    let (notices, told) = sync_channel(NOTICES);
+    let mut control = ControlPost { notices: told, lanes: Vec::new(), seen: Vec::new() };
+    let posts = to
+        .into_iter()
+        .zip(from)
+        .zip(&bells)
+        .enumerate()
+        .map(|(at, ((to, from), bell))| {
+            let (lane, commands) = lane(bell);
+            let seen = Arc::<CachePadded<AtomicU64>>::default();
+            control.lanes.push(lane);
+            control.seen.push(seen.clone());
+            ShardPost {
+                me: ShardId(u8::try_from(at).expect("at most 64 shards")),
+                shards,
+                sent: 0,
+                to,
+                own: VecDeque::new(),
+                from,
+                commands,
+                notices: notices.clone(),
+                unsent: VecDeque::new(),
+                bell: bell.clone(),
+                seen,
+            }
+        })
+        .collect();
+    (posts, control)
+}
+
+fn lane<T>(bell: &Arc<Bell>) -> (Lane<T>, Consumer<T>) {
+    let (ring, end) = RingBuffer::new(LANE);
+    (Lane { ring, outbox: VecDeque::new(), bell: bell.clone() }, end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::ServiceId;
+
+    fn look(n: usize) -> Letter {
+        Letter::LookAgain(ServiceId::new(&n.to_string()))
+    }
+
+    #[test]
+    fn letters_arrive_in_order_also_when_the_ring_is_full() {
+        let (mut posts, _control) = join(2);
+        let mut second = posts.pop().expect("two");
+        let mut first = posts.pop().expect("two");
+        for n in 0..LANE * 2 {
+            first.send(ShardId(1), look(n));
+        }
+        let mut got = Vec::new();
+        while got.len() < LANE * 2 {
+            while let Some(Letter::LookAgain(id)) = second.letter() {
+                got.push(id.to_string());
+            }
+            first.flush();
+        }
+        assert_eq!(got, (0..LANE * 2).map(|it| it.to_string()).collect::<Vec<_>>());
+        assert!(first.flush() && !second.has_mail());
+    }
+
+    #[test]
+    fn the_bell_rings_only_for_one_who_sleeps() {
+        use std::task::Wake;
+        struct Count(AtomicU64);
+        impl Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        let (mut posts, mut control) = join(1);
+        let post = posts.pop().expect("one");
+        let count = Arc::new(Count(AtomicU64::new(0)));
+        control.send(ShardId(0), Command::Drain);
+        post.bell().falls_asleep(&count.clone().into());
+        assert!(post.has_mail(), "sent before it fell asleep: it looks again");
+        control.send(ShardId(0), Command::Drain);
+        control.send(ShardId(0), Command::Drain);
+        assert_eq!(count.0.load(Ordering::SeqCst), 1);
+    }
+}

@@ -1,0 +1,6 @@
+//! What joins the cores: mailboxes, the bell that wakes their owners, and the clock.
+
+pub mod clock;
+pub mod mailbox;
+
+pub use mailbox::{Bell, ControlPost, Lane, ShardPost, join};

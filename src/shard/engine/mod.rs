@@ -1,0 +1,63 @@
+//! The engine: sockets, behind a face that every driver has.
+//!
+//! A driver is told to connect, send, receive and close, and calls back with what happened. It never
+//! calls back from within one of these calls. A link is named by a key with a generation; after
+//! `close` the shard has forgotten it, and what still happens to it is the driver's own affair.
+//!
+//! Must hold: received bytes are lent for the call; no more is received than was asked for; bytes
+//! are sent in the order in which they were given.
+
+pub mod coop;
+pub mod memory;
+pub mod streams;
+
+use crate::base::address::SocketAddr;
+use crate::wire::codec::Cause;
+
+slotmap::new_key_type! {
+    /// A connection, in either direction.
+    pub struct Link;
+}
+
+/// What happened to a link.
+#[derive(Debug)]
+pub enum Happening<'a> {
+    /// A client connected.
+    Accepted(Link, SocketAddr),
+    /// A connection that was asked for is open.
+    Opened(Link),
+    /// A connection that was asked for cannot be opened.
+    OpenFailed(Link, Cause),
+    /// Bytes came. They are lent for the call.
+    Received(Link, &'a mut [u8]),
+    /// The peer closed its sending side.
+    Ended(Link),
+    /// So many bytes have left.
+    Sent(Link, usize),
+    /// The connection broke.
+    Broken(Link),
+}
+
+/// How a link is closed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Shut {
+    /// After everything given to `send` has left; then the peer has a moment to read it.
+    Flush,
+    /// At once.
+    Now,
+}
+
+/// What a driver can be told.
+pub trait Engine {
+    /// Connects. Ends in `Opened` or `OpenFailed`.
+    fn connect(&mut self, address: SocketAddr) -> Link;
+
+    /// Takes all of `output` and sends it; each part that left is reported by `Sent`.
+    fn send(&mut self, link: Link, output: &mut Vec<u8>);
+
+    /// Sets how many bytes may be received from now on; 0 stops.
+    fn receive(&mut self, link: Link, bytes: usize);
+
+    /// Closes, and forgets the link.
+    fn close(&mut self, link: Link, how: Shut);
+}

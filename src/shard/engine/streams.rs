@@ -1,0 +1,358 @@
+//! The driver on glommio's own streams: one task per connection, none per request.
+//!
+//! A link's task owns its stream. Whenever it is woken it sends what there is, receives what it may,
+//! and tells the shard. It borrows the shard only to tell it something or to look at the link's
+//! state, never across a wait; so the shard's cell is never borrowed twice. The receive buffer is
+//! one per shard: it is lent and free again when the call returns.
+
+use crate::base::address::SocketAddr;
+use crate::base::time::Duration;
+use crate::shard::engine::{Engine, Happening, Link, Shut};
+use crate::wire::codec::Cause;
+use futures_lite::{AsyncRead, AsyncWrite};
+use glommio::net::{TcpListener, TcpStream};
+use slotmap::SlotMap;
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker};
+
+/// One receive at most.
+const RECEIVE_BYTES: usize = 64 * 1024;
+/// Sends and receives a link may do in one go before others have their turn.
+const ROUNDS: usize = 16;
+/// Bytes read from a peer after the last one was sent to it, and thrown away.
+const LINGER_BYTES: usize = 256 * 1024;
+/// Pause after the kernel refused another descriptor.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Who the driver tells, and who owns it.
+pub trait Owner {
+    /// Something happened.
+    fn on(&mut self, happening: Happening<'_>);
+    /// The driver.
+    fn streams(&mut self) -> &mut Streams;
+    /// Whether another client may be accepted.
+    fn accepts(&self) -> bool;
+}
+
+/// A shared owner. The cell is borrowed for single calls only: everything runs on one thread, and
+/// no borrow lives across a wait.
+pub type Shared = Rc<RefCell<dyn Owner>>;
+
+/// The driver's state: what the links' tasks are to do.
+#[derive(Debug)]
+pub struct Streams {
+    links: SlotMap<Link, Wish>,
+    owner: Option<Weak<RefCell<dyn Owner>>>,
+    buffer: Rc<RefCell<Box<[u8]>>>,
+    connect_timeout: Duration,
+    linger: Duration,
+}
+
+/// What the shard wants of a link.
+#[derive(Debug, Default)]
+struct Wish {
+    output: Vec<u8>,
+    room: usize,
+    shut: Option<Shut>,
+    waker: Option<Waker>,
+    running: bool,
+}
+
+impl Streams {
+    /// A driver; `adopt` must be called before it is used.
+    pub fn new(connect_timeout: Duration, linger: Duration) -> Self {
+        Self {
+            links: SlotMap::with_key(),
+            owner: None,
+            buffer: Rc::new(RefCell::new(vec![0; RECEIVE_BYTES].into())),
+            connect_timeout,
+            linger,
+        }
+    }
+
+    /// Tells the driver whom to tell.
+    pub fn adopt(&mut self, owner: &Shared) {
+        self.owner = Some(Rc::downgrade(owner));
+    }
+
+    /// Links that are open, opening or closing.
+    pub fn len(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.links.is_empty()
+    }
+
+    fn owner(&self) -> Shared {
+        self.owner.as_ref().and_then(Weak::upgrade).expect("the owner outlives its driver")
+    }
+
+    fn wish(&mut self, link: Link, change: impl FnOnce(&mut Wish)) {
+        if let Some(wish) = self.links.get_mut(link) {
+            change(wish);
+            if !wish.running
+                && let Some(waker) = wish.waker.take()
+            {
+                waker.wake();
+            }
+        }
+    }
+}
+
+impl Engine for Streams {
+    fn connect(&mut self, address: SocketAddr) -> Link {
+        let link = self.links.insert(Wish::default());
+        let (owner, timeout) = (self.owner(), self.connect_timeout);
+        glommio::spawn_local(async move {
+            match TcpStream::connect_timeout(address, timeout).await {
+                Ok(stream) => {
+                    owner.borrow_mut().on(Happening::Opened(link));
+                    serve(stream, link, owner).await;
+                }
+                Err(error) => {
+                    let mut owner = owner.borrow_mut();
+                    owner.streams().links.remove(link);
+                    owner.on(Happening::OpenFailed(link, cause(&error.into())));
+                }
+            }
+        })
+        .detach();
+        link
+    }
+
+    fn send(&mut self, link: Link, output: &mut Vec<u8>) {
+        self.wish(link, |it| {
+            if it.output.is_empty() {
+                std::mem::swap(&mut it.output, output);
+            } else {
+                it.output.append(output);
+            }
+        });
+        output.clear();
+    }
+
+    fn receive(&mut self, link: Link, bytes: usize) {
+        if self.links.get(link).is_some_and(|it| it.room != bytes) {
+            self.wish(link, |it| it.room = bytes);
+        }
+    }
+
+    fn close(&mut self, link: Link, how: Shut) {
+        self.wish(link, |it| it.shut = Some(how));
+    }
+}
+
+/// Accepts for ever, in a task of its own (glommio leaks a waker each time a pending accept is
+/// polled again, so it must not share a task with anything).
+pub async fn accept(listener: TcpListener, owner: Shared) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection; pausing");
+                glommio::timer::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(peer) = stream.peer_addr() else { continue };
+        if stream.set_nodelay(true).is_err() || !owner.borrow().accepts() {
+            continue;
+        }
+        set_close_on_exec(&stream);
+        let link = owner.borrow_mut().streams().links.insert(Wish::default());
+        owner.borrow_mut().on(Happening::Accepted(link, peer));
+        glommio::spawn_local(serve(stream, link, owner.clone())).detach();
+    }
+}
+
+/// glommio accepts without CLOEXEC. Children close what they inherit; this covers other ways.
+fn set_close_on_exec(stream: &TcpStream) {
+    use std::os::fd::{AsRawFd, BorrowedFd};
+    #[expect(unsafe_code, reason = "glommio's stream has no AsFd")]
+    // SAFETY: the stream is open and outlives the borrow.
+    let fd = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
+    let _ = socket2::SockRef::from(&fd).set_cloexec(true);
+}
+
+/// The life of a connection.
+async fn serve(mut stream: TcpStream, link: Link, owner: Shared) {
+    let _ = stream.set_nodelay(true);
+    let buffer = owner.borrow_mut().streams().buffer.clone();
+    let mut run = Run { sending: Vec::new(), at: 0, ended: false };
+    let how = poll_fn(|cx| run.poll(&mut stream, link, &owner, &buffer, cx)).await;
+    let linger = {
+        let mut owner = owner.borrow_mut();
+        owner.streams().links.remove(link);
+        owner.streams().linger
+    };
+    if how == Shut::Flush && !run.ended {
+        linger_on(stream, linger).await;
+    }
+}
+
+/// What one connection is in the middle of.
+struct Run {
+    sending: Vec<u8>,
+    at: usize,
+    ended: bool,
+}
+
+enum Step {
+    Moved,
+    Waits,
+    Over(Shut),
+}
+
+impl Run {
+    fn poll(
+        &mut self,
+        stream: &mut TcpStream,
+        link: Link,
+        owner: &Shared,
+        buffer: &RefCell<Box<[u8]>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Shut> {
+        for _ in 0..ROUNDS {
+            let (room, shut) = match self.wishes(link, owner) {
+                Some((room, shut)) => (room, shut),
+                None => return Poll::Ready(Shut::Now),
+            };
+            if shut == Some(Shut::Now) {
+                return Poll::Ready(Shut::Now);
+            }
+            let sent = self.send(stream, link, owner, cx);
+            let received = match shut {
+                Some(_) => Step::Waits,
+                None => self.receive(stream, (link, room), owner, buffer, cx),
+            };
+            match (sent, received) {
+                (Step::Over(how), _) | (_, Step::Over(how)) => return Poll::Ready(how),
+                (Step::Moved, _) | (_, Step::Moved) => {}
+                (Step::Waits, Step::Waits) => {
+                    if shut == Some(Shut::Flush) && self.sending.is_empty() {
+                        return Poll::Ready(Shut::Flush);
+                    }
+                    return self.rest(link, owner, cx);
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        self.rest(link, owner, cx)
+    }
+
+    /// What the shard wants now; takes output over if nothing is being sent.
+    fn wishes(&mut self, link: Link, owner: &Shared) -> Option<(usize, Option<Shut>)> {
+        let mut owner = owner.borrow_mut();
+        let wish = owner.streams().links.get_mut(link)?;
+        wish.running = true;
+        if self.sending.is_empty() && !wish.output.is_empty() {
+            std::mem::swap(&mut self.sending, &mut wish.output);
+            self.at = 0;
+        }
+        Some((wish.room, wish.shut))
+    }
+
+    fn rest(&self, link: Link, owner: &Shared, cx: &Context<'_>) -> Poll<Shut> {
+        let mut owner = owner.borrow_mut();
+        if let Some(wish) = owner.streams().links.get_mut(link) {
+            wish.running = false;
+            match &mut wish.waker {
+                Some(waker) if waker.will_wake(cx.waker()) => {}
+                slot => *slot = Some(cx.waker().clone()),
+            }
+        }
+        Poll::Pending
+    }
+
+    fn send(
+        &mut self,
+        stream: &mut TcpStream,
+        link: Link,
+        owner: &Shared,
+        cx: &mut Context<'_>,
+    ) -> Step {
+        if self.sending.is_empty() {
+            return Step::Waits;
+        }
+        match Pin::new(stream).poll_write(cx, &self.sending[self.at..]) {
+            Poll::Pending => Step::Waits,
+            Poll::Ready(Ok(sent)) => {
+                self.at += sent;
+                if self.at == self.sending.len() {
+                    self.sending.clear();
+                }
+                owner.borrow_mut().on(Happening::Sent(link, sent));
+                Step::Moved
+            }
+            Poll::Ready(Err(_)) => {
+                owner.borrow_mut().on(Happening::Broken(link));
+                Step::Over(Shut::Now)
+            }
+        }
+    }
+
+    fn receive(
+        &mut self,
+        stream: &mut TcpStream,
+        (link, room): (Link, usize),
+        owner: &Shared,
+        buffer: &RefCell<Box<[u8]>>,
+        cx: &mut Context<'_>,
+    ) -> Step {
+        if room == 0 || self.ended {
+            return Step::Waits;
+        }
+        let mut buffer = buffer.borrow_mut();
+        let room = room.min(buffer.len());
+        match Pin::new(stream).poll_read(cx, &mut buffer[..room]) {
+            Poll::Pending => Step::Waits,
+            Poll::Ready(Ok(0)) => {
+                self.ended = true;
+                owner.borrow_mut().on(Happening::Ended(link));
+                Step::Moved
+            }
+            Poll::Ready(Ok(received)) => {
+                owner.borrow_mut().on(Happening::Received(link, &mut buffer[..received]));
+                Step::Moved
+            }
+            Poll::Ready(Err(_)) => {
+                owner.borrow_mut().on(Happening::Broken(link));
+                Step::Over(Shut::Now)
+            }
+        }
+    }
+}
+
+/// Reads on for a moment after the last byte was sent: closing with unread input would make the
+/// kernel send a reset, which can overtake the answer.
+async fn linger_on(mut stream: TcpStream, patience: Duration) {
+    use futures_lite::{AsyncReadExt, AsyncWriteExt};
+    let drain = async {
+        let _ = stream.close().await;
+        let mut scratch = [0; 2048];
+        let mut left = LINGER_BYTES;
+        while let Ok(read) = stream.read(&mut scratch).await {
+            if read == 0 || left < read {
+                break;
+            }
+            left -= read;
+        }
+    };
+    let patience = async {
+        glommio::timer::sleep(patience).await;
+    };
+    futures_lite::future::or(drain, patience).await;
+}
+
+fn cause(error: &io::Error) -> Cause {
+    match error.kind() {
+        io::ErrorKind::TimedOut => Cause::Idle,
+        _ => Cause::Broken,
+    }
+}
