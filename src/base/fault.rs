@@ -39,6 +39,12 @@ pub enum Class {
     ServiceMisconfigured,
     /// The requester may not launch or change this service.
     ServiceForbidden,
+    /// No token has this name.
+    TokenUnknown,
+    /// A web page of another origin asks whether it may send a request.
+    CorsPreflightForbidden,
+    /// A web page of another origin sends a request.
+    CorsRequestForbidden,
     /// `authentication` cannot be given by header.
     UnsupportedAuth,
     /// No instance became free within the queue timeout.
@@ -91,20 +97,11 @@ impl Class {
                 "service-description-error",
                 "Service Configured Incorrectly",
             ),
-            Self::ServiceForbidden => row(
-                403,
-                Client,
-                Some("waiter.ServiceForbidden"),
-                "service-error",
-                "Service Forbidden",
-            ),
-            Self::UnsupportedAuth => row(
-                400,
-                Client,
-                Some("waiter.UnsupportedAuth"),
-                "service-description-error",
-                "Unsupported Authentication Method",
-            ),
+            Self::ServiceForbidden => SERVICE_FORBIDDEN,
+            Self::TokenUnknown => row(404, Client, None, "client-error", "Waiter Error 404"),
+            Self::CorsPreflightForbidden => CORS_PREFLIGHT_FORBIDDEN,
+            Self::CorsRequestForbidden => CORS_REQUEST_FORBIDDEN,
+            Self::UnsupportedAuth => UNSUPPORTED_AUTH,
             Self::RequestTimeout => {
                 row(503, Service, Some("waiter.RequestTimeout"), "service-error", "Request Timeout")
             }
@@ -152,6 +149,38 @@ pub struct Row {
     /// Title of the answer.
     pub title: &'static str,
 }
+
+const SERVICE_FORBIDDEN: Row = Row {
+    status: 403,
+    whose: Whose::Client,
+    class: Some("waiter.ServiceForbidden"),
+    cause: "client-error",
+    title: "Service Forbidden",
+};
+
+const CORS_PREFLIGHT_FORBIDDEN: Row = Row {
+    status: 403,
+    whose: Whose::Client,
+    class: Some("waiter.CorsPreflightForbidden"),
+    cause: "cors-error",
+    title: "CORS Preflight Forbidden",
+};
+
+const CORS_REQUEST_FORBIDDEN: Row = Row {
+    status: 403,
+    whose: Whose::Client,
+    class: Some("waiter.CorsRequestForbidden"),
+    cause: "cors-error",
+    title: "CORS Request Forbidden",
+};
+
+const UNSUPPORTED_AUTH: Row = Row {
+    status: 400,
+    whose: Whose::Client,
+    class: Some("waiter.UnsupportedAuth"),
+    cause: "service-description-error",
+    title: "Unsupported Authentication Method",
+};
 
 /// Something went wrong: what kind, and in words what to do about it.
 #[derive(Clone, Debug, Eq, PartialEq)]

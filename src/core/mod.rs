@@ -6,5 +6,6 @@
 
 pub mod autoscaler;
 pub mod fact;
+pub mod launch;
 pub mod route;
 pub mod service;

@@ -1,5 +1,6 @@
 //! The parameters of a service, typed, with their defaults (api §2.2, control-plane §0).
 
+use super::table;
 use crate::base::time::Duration;
 use std::collections::BTreeMap;
 
@@ -66,6 +67,86 @@ pub struct Parameters {
     pub client_abort: ClientAbort,
     /// How the number of instances follows the demand.
     pub scaling_policy: ScalingPolicy,
+    /// What instances speak on port 0. Only `http` is served.
+    pub backend_proto: Proto,
+    /// What the health check speaks; none: as port 0.
+    pub health_check_proto: Option<Proto>,
+    /// How slots are shared between routers.
+    pub distribution_scheme: DistributionScheme,
+    /// What runs `cmd`.
+    pub cmd_type: CmdType,
+    /// Who may send requests; `*`: anyone.
+    pub permitted_user: String,
+    /// How long browsers are shown a waiting page while nothing is healthy; zero: not at all.
+    pub interstitial: Duration,
+}
+
+impl Default for Parameters {
+    /// The product's defaults (api §2.2), with an empty command.
+    fn default() -> Self {
+        Self {
+            cmd: String::new(),
+            cpus: 0.0,
+            mem: 0.0,
+            version: String::new(),
+            run_as_user: String::new(),
+            name: None,
+            concurrency_level: 1,
+            env: BTreeMap::new(),
+            metadata: BTreeMap::new(),
+            ports: 1,
+            grace_period: Duration::from_secs(30),
+            health_check_url: "/status".into(),
+            health_check_interval: Duration::from_secs(10),
+            health_check_max_consecutive_failures: 5,
+            health_check_port_index: 0,
+            min_instances: 1,
+            max_instances: 500,
+            scale_factor: 1.0,
+            scale_up_factor: 0.1,
+            scale_down_factor: 0.001,
+            jitter_threshold: 0.5,
+            expired_instance_restart_rate: 0.1,
+            instance_expiry: Some(Duration::from_secs(7200 * 60)),
+            idle_timeout: Some(Duration::from_secs(30 * 60)),
+            // The original has 1 000 000: enough for one service to take a router down.
+            max_queue_length: 10_000,
+            load_balancing: LoadBalancing::Oldest,
+            restart_backoff_factor: 2.0,
+            termination_grace_period: Duration::ZERO,
+            client_abort: ClientAbort::Cut,
+            scaling_policy: ScalingPolicy::Prompt,
+            backend_proto: Proto::Http,
+            health_check_proto: None,
+            distribution_scheme: DistributionScheme::Balanced,
+            cmd_type: CmdType::Shell,
+            permitted_user: "*".into(),
+            interstitial: Duration::ZERO,
+        }
+    }
+}
+
+impl Parameters {
+    /// These values where `core` says nothing, those of `core` where it does. `core` is checked
+    /// already.
+    pub(super) fn overlaid(&self, core: &BTreeMap<String, serde_json::Value>) -> Self {
+        let mut all = self.clone();
+        for (name, value) in core {
+            if let Some(at) = table::place(name) {
+                (table::PARAMETERS[at].fill)(&mut all, value);
+            }
+        }
+        let given = |name: &str| core.contains_key(name);
+        if given("max-instances") && !given("min-instances") {
+            all.min_instances = all.min_instances.min(all.max_instances);
+        }
+        // Who gives factors means the original's smoothing.
+        let factors = ["scale-up-factor", "scale-down-factor", "jitter-threshold"];
+        if factors.into_iter().any(given) && !given("scaling-policy") {
+            all.scaling_policy = ScalingPolicy::Classic;
+        }
+        all
+    }
 }
 
 /// Which free instance a request gets.
@@ -95,4 +176,119 @@ pub enum ScalingPolicy {
     Prompt,
     /// The original's smoothing alone.
     Classic,
+}
+
+/// A protocol an instance may speak.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Proto {
+    /// HTTP/1.1.
+    Http,
+    /// HTTP/1.1 over TLS.
+    Https,
+    /// HTTP/2 over TLS.
+    H2,
+    /// HTTP/2 in clear text.
+    H2c,
+}
+
+impl Proto {
+    /// Reads a name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Http, Self::Https, Self::H2, Self::H2c].into_iter().find(|it| it.name() == name)
+    }
+
+    /// As descriptions write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::H2 => "h2",
+            Self::H2c => "h2c",
+        }
+    }
+}
+
+/// How slots are shared between routers (control-plane §3).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DistributionScheme {
+    /// Each router gets slots of many instances.
+    Balanced,
+    /// Each instance belongs to one router as far as possible.
+    Simple,
+}
+
+/// What runs `cmd`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CmdType {
+    /// A shell.
+    Shell,
+    /// A container; refused.
+    Docker,
+}
+
+impl LoadBalancing {
+    /// As descriptions write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Oldest => "oldest",
+            Self::Youngest => "youngest",
+            Self::Random => "random",
+        }
+    }
+
+    pub(super) fn named(name: &str) -> Self {
+        match name {
+            "youngest" => Self::Youngest,
+            "random" => Self::Random,
+            _ => Self::Oldest,
+        }
+    }
+}
+
+impl ClientAbort {
+    /// As descriptions write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cut => "cut",
+            Self::Finish => "finish",
+        }
+    }
+
+    pub(super) fn named(name: &str) -> Self {
+        if name == "finish" { Self::Finish } else { Self::Cut }
+    }
+}
+
+impl ScalingPolicy {
+    /// As descriptions write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Prompt => "prompt",
+            Self::Classic => "classic",
+        }
+    }
+
+    pub(super) fn named(name: &str) -> Self {
+        if name == "classic" { Self::Classic } else { Self::Prompt }
+    }
+}
+
+impl DistributionScheme {
+    /// As descriptions write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Balanced => "balanced",
+            Self::Simple => "simple",
+        }
+    }
+
+    pub(super) fn named(name: &str) -> Self {
+        if name == "simple" { Self::Simple } else { Self::Balanced }
+    }
+}
+
+impl CmdType {
+    pub(super) fn named(name: &str) -> Self {
+        if name == "docker" { Self::Docker } else { Self::Shell }
+    }
 }
