@@ -83,8 +83,6 @@ pub enum Command {
     Eject(ServiceId, InstanceId),
     /// No new requests; idle connections close.
     Drain,
-    /// Close everything that is left, and end.
-    Stop,
 }
 
 /// Shard to control.

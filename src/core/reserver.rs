@@ -362,7 +362,7 @@ fn is_member(service: &Service, instance: &Arc<Instance>) -> bool {
 }
 
 /// Closes for good what the new version no longer has.
-fn retire(old: &Service, new: Option<&Arc<Service>>) {
+pub(crate) fn retire(old: &Service, new: Option<&Arc<Service>>) {
     for member in &old.members {
         if !new.is_some_and(|it| is_member(it, &member.instance)) {
             member.instance.word.close(Gate::Retired);

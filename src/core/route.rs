@@ -119,9 +119,9 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// The names given (configured host names, the machine's name) and the addresses (the machine's,
-    /// those listened on), beside `localhost`, `127.0.0.1` and `[::1]`. Addresses that stand for all
-    /// of a machine's name none.
+    /// The names given (configured host names, the machine's name) and the addresses (the
+    /// machine's, those listened on), beside `localhost`, `127.0.0.1` and `[::1]`. An address that
+    /// stands for all interfaces names none.
     pub fn new<'a>(
         names: impl IntoIterator<Item = &'a str>,
         addresses: impl IntoIterator<Item = IpAddr>,

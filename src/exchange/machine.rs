@@ -281,10 +281,10 @@ impl Exchange {
     }
 
     fn refused(&mut self, why: &Why, out: &mut Effects) {
-        if self.phase != Phase::Waiting {
+        if !matches!(self.phase, Phase::Waiting | Phase::Calling) {
             return;
         }
-        if *why == Why::Gone {
+        if *why == Why::Gone && self.plan().description.is_some() {
             out.push(Effect::Reserve); // resolved again, with the time that is left
             return;
         }

@@ -125,7 +125,7 @@ pub struct Visit {
 pub struct Plan {
     /// The service.
     pub service: ServiceId,
-    /// How to start it, if the world does not know it yet.
+    /// How to start it, if the request may.
     pub description: Option<Arc<Description>>,
     /// Whether a scheduler launches its instances (or they are named by the operator).
     pub launched: bool,

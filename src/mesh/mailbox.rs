@@ -132,6 +132,11 @@ impl ShardPost {
         self.own.pop_front().or_else(|| self.from.iter_mut().find_map(|it| it.pop().ok()))
     }
 
+    /// The next letter this shard has sent to itself.
+    pub fn own_letter(&mut self) -> Option<Letter> {
+        self.own.pop_front()
+    }
+
     /// The next command of the control thread.
     pub fn command(&mut self) -> Option<Command> {
         self.commands.pop().ok()

@@ -3,6 +3,7 @@
 //! A codec sits between the bytes of one connection and the messages of its streams. It decides
 //! framing, keep-alive and pipelining, and nothing else: it knows no socket, no exchange, no route.
 
+pub mod call;
 pub mod codec;
 pub mod error_body;
 pub mod fields;

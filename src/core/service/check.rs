@@ -1,4 +1,5 @@
-//! Which values of a parameter are right (api §2.2), and what is said of wrong maps and lists (§2.4).
+//! Which values of a parameter are right (api §2.2), and what is said of wrong maps and lists
+//! (§2.4).
 
 use serde_json::{Map, Value};
 
@@ -50,7 +51,8 @@ impl Check {
         }
     }
 
-    /// What is wrong with a list or map; empty when nothing is. Scalars have their text in the table.
+    /// What is wrong with a list or map; empty when nothing is. Scalars have their text in the
+    /// table.
     pub fn complaint(self, value: &Value) -> String {
         let sentences = match self {
             Self::Names => of_names(value),

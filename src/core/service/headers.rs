@@ -126,7 +126,8 @@ impl<'a> Given<'a> {
         let value = parse(row.form, text(row.name.as_bytes(), value)?);
         if row.name == "idle-timeout-mins" && value == 0 {
             return Err(misconfigured(
-                "idle-timeout-mins on-the-fly header configured to a value of zero is not supported",
+                "idle-timeout-mins on-the-fly header configured to a value of zero is not \
+                 supported",
             ));
         }
         match self.core.insert(row.name.to_owned(), value) {

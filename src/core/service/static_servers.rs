@@ -134,3 +134,69 @@ fn parameter(section: &str, core: &mut BTreeMap<String, Value>, mistakes: &mut V
         mistakes.push(format!("{name} is given more than once."));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::service::{ClientAbort, LoadBalancing};
+
+    #[test]
+    fn static_servers_are_named_by_the_operator() {
+        let text = "bench=127.0.0.1:8081,[::1]:80;concurrency-level=64;health-check-url=/p?a=b;\
+                    load-balancing=random;max-queue-length=9;client-abort=finish";
+        let bench = parse_static(text, &Defaults::default()).unwrap();
+        let Origin::Static { name, addresses, checked } = &bench.origin else { panic!("static") };
+        assert_eq!((name.as_str(), *checked, addresses.len()), ("bench", true, 2));
+        let all = &bench.parameters;
+        assert_eq!((all.concurrency_level, all.max_queue_length), (64, 9));
+        assert_eq!(
+            (all.load_balancing, all.client_abort),
+            (LoadBalancing::Random, ClientAbort::Finish)
+        );
+        assert_eq!(all.health_check_url, "/p?a=b");
+        let instance = |at: usize| static_instance_id(&bench.id, &addresses[at]);
+        assert_eq!(instance(0).suffix(), "127-0-0-1-8081");
+        assert_eq!(instance(1).suffix(), "--1-80");
+        assert_eq!(instance(0).service(), bench.id.as_str());
+
+        let id = |text| parse_static(text, &Defaults::default()).unwrap().id;
+        assert_eq!(id("a.b=1.2.3.4:5"), id(" a.b = 9.9.9.9:9 ;"));
+        assert_ne!(id("a.b=1.2.3.4:5"), id("a-b=1.2.3.4:5"));
+        assert_ne!(id("a=1.2.3.4:5"), id("a=1.2.3.4:5;concurrency-level=2"));
+        assert!(id("a.b=1.2.3.4:5").as_str().starts_with("waiter-service-a-b-"));
+        let plain = parse_static("a=1.2.3.4:5", &Defaults::default()).unwrap();
+        assert!(matches!(plain.origin, Origin::Static { checked: false, .. }) && plain.is_static());
+    }
+
+    #[test]
+    fn mistakes_in_static_servers_are_told_all_at_once() {
+        let fault = |text: &str| parse_static(text, &Defaults::default()).unwrap_err().message;
+        assert_eq!(
+            fault(
+                "Bench=1.2.3.4:5,1.2.3.4:5,host:80,1.2.3.4:0;cmd=x;what=1;ports;load-balancing=x"
+            ),
+            "--static Bench=1.2.3.4:5,1.2.3.4:5,host:80,1.2.3.4:0;cmd=x;what=1;ports;\
+             load-balancing=x:\
+             \n  The name \"Bench\" must be 1 to 63 lower-case letters, digits, dots, dashes and \
+             underscores, a letter or digit first.\
+             \n  1.2.3.4:5 is given more than once.\
+             \n  \"host:80\" is no address: write 127.0.0.1:8081 or [::1]:8081, no host names.\
+             \n  1.2.3.4:0: port 0 is no port to connect to.\
+             \n  cmd means nothing for servers that exist already.\
+             \n  There is no parameter what.\
+             \n  \"ports\" must be written PARAMETER=VALUE.\
+             \n  load-balancing must be one of 'oldest', 'youngest' or 'random'."
+        );
+        for (text, sentence) in [
+            ("", "It must begin with NAME=ADDRESS:PORT."),
+            ("a", "It must begin with NAME=ADDRESS:PORT."),
+            ("a=", "At least one address must be given."),
+            ("localhost=1.2.3.4:5", "The name localhost is a way to reach the router itself."),
+            ("127.0.0.1=1.2.3.4:5", "The name 127.0.0.1 is a way to reach the router itself."),
+            ("a=1.2.3.4:5;backend-proto=h2", "backend-proto h2 is not supported"),
+            ("a=1.2.3.4:5;concurrency-level=1;concurrency-level=2", "is given more than once."),
+        ] {
+            assert!(fault(text).contains(sentence), "{}", fault(text));
+        }
+    }
+}

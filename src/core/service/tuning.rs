@@ -65,3 +65,40 @@ fn millis(value: &[u8], router: Duration) -> Duration {
         Some(millis) => Duration::from_millis(millis).min(TIME_MAX),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_may_ask_for_other_times() {
+        let limits = Limits::PRODUCTION;
+        let router = Tuning::new(&limits);
+        let ms = Duration::from_millis;
+        let of = |name: &str, value: &str| {
+            Tuning::from_headers([(name.as_bytes(), value.as_bytes())].into_iter(), &limits)
+        };
+        for (value, expected) in [
+            ("1", Some(1)),
+            (" 250 ", Some(250)),
+            ("3600000", Some(3_600_000)),
+            ("3600001", Some(3_600_000)),
+            ("9223372036854775807", Some(3_600_000)),
+            ("9223372036854775808", None),
+            ("0", None),
+            ("-5", None),
+            ("1.5", None),
+            ("", None),
+            ("soon", None),
+        ] {
+            let queue = expected.map_or(limits.queue_timeout, ms);
+            assert_eq!(of("x-waiter-queue-timeout", value).queue_timeout, queue, "{value}");
+            let first = expected.map_or(limits.first_byte_timeout, ms);
+            assert_eq!(of("x-waiter-timeout", value).first_byte_timeout, first, "{value}");
+            let next = expected.map_or(limits.streaming_timeout, ms);
+            assert_eq!(of("x-waiter-streaming-timeout", value).streaming_timeout, next, "{value}");
+        }
+        assert_eq!(of("x-waiter-debug", ""), Tuning { debug: true, ..router });
+        assert_eq!(of("x-waiter-cmd", "5"), router);
+    }
+}

@@ -1,0 +1,142 @@
+//! Where a request goes: the shell around `core::route` and the description of services.
+//!
+//! A service that is described by headers is parsed once per shard: the cache is asked by the exact
+//! bytes of the headers, so two requests never share an entry that differ in one.
+
+use crate::base::address::SocketAddr;
+use crate::base::fault::{Class, Fault};
+use crate::core::launch::{Claim, may_launch};
+use crate::core::route::{Route, route};
+use crate::core::service::{Description, Tuning, fingerprint, from_headers};
+use crate::core::world::{Service, World};
+use crate::exchange::Plan;
+use crate::shard::settings::Settings;
+use crate::wire::head::Head;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Descriptions a shard remembers; when there are more, it forgets all and begins anew.
+const REMEMBERED: usize = 4096;
+
+/// Where a request goes.
+#[derive(Debug)]
+pub enum Admission {
+    /// To the router's own pages.
+    Call,
+    /// To a service.
+    Service(Plan),
+    /// Nowhere.
+    Refused(Fault),
+}
+
+/// What a shard remembers of descriptions.
+#[derive(Debug, Default)]
+pub struct Admissions {
+    known: HashMap<Box<[u8]>, Arc<Description>, foldhash::fast::RandomState>,
+    key: Vec<u8>,
+}
+
+impl Admissions {
+    /// Decides where a request goes.
+    pub fn admit(
+        &mut self,
+        head: &Head,
+        peer: SocketAddr,
+        settings: &Settings,
+        world: &World,
+    ) -> Admission {
+        let found = route(
+            head.path(),
+            head.authority(),
+            head.fields.iter(),
+            &settings.hosts,
+            |name| world.named(name).cloned(),
+        );
+        let routed = match found {
+            Ok(Route::Api) => return admit_call(head, peer, settings),
+            Ok(Route::Static(service)) => Ok(self.to_known(&service, head, settings)),
+            Ok(Route::Headers) => self.to_described(head, peer, settings, world),
+            Err(fault) => Err(fault),
+        };
+        routed.map_or_else(Admission::Refused, Admission::Service)
+    }
+
+    fn to_known(&self, service: &Arc<Service>, head: &Head, settings: &Settings) -> Plan {
+        plan(&service.description, None, head, settings)
+    }
+
+    fn to_described(
+        &mut self,
+        head: &Head,
+        peer: SocketAddr,
+        settings: &Settings,
+        world: &World,
+    ) -> Result<Plan, Fault> {
+        let description = self.description(head, settings)?;
+        let permit = if settings.launches {
+            may_launch(&claim(head, peer), &settings.launch_from, &settings.hosts)
+        } else {
+            let text = "This router launches no services (--scheduler none)";
+            Err(Fault::new(Class::ServiceForbidden, text))
+        };
+        // One who may not launch may still use what runs.
+        let start = match permit {
+            Ok(()) => Some(description.clone()),
+            Err(_) if world.get(&description.id).is_some() => None,
+            Err(fault) => return Err(fault),
+        };
+        Ok(plan(&description, start, head, settings))
+    }
+
+    fn description(&mut self, head: &Head, settings: &Settings) -> Result<Arc<Description>, Fault> {
+        self.key.clear();
+        fingerprint(head.fields.iter(), &mut self.key);
+        if let Some(known) = self.known.get(&self.key[..]) {
+            return Ok(known.clone());
+        }
+        let fresh = from_headers(head.fields.iter(), &settings.user, &settings.defaults)?;
+        let fresh = Arc::new(fresh);
+        if self.known.len() >= REMEMBERED {
+            self.known.clear();
+        }
+        self.known.insert(self.key.as_slice().into(), fresh.clone());
+        Ok(fresh)
+    }
+}
+
+/// Pages that only show are for everybody; what changes something is for those who may launch.
+fn admit_call(head: &Head, peer: SocketAddr, settings: &Settings) -> Admission {
+    let shows = matches!(head.method, http::Method::GET | http::Method::HEAD);
+    if shows {
+        return Admission::Call;
+    }
+    match may_launch(&claim(head, peer), &settings.launch_from, &settings.hosts) {
+        Ok(()) => Admission::Call,
+        Err(fault) => Admission::Refused(fault),
+    }
+}
+
+fn claim(head: &Head, peer: SocketAddr) -> Claim<'_> {
+    Claim {
+        peer: peer.ip(),
+        authority: head.authority(),
+        has_origin: head.fields.get(b"origin").is_some(),
+        asks_method: head.method == http::Method::OPTIONS
+            && head.fields.get(b"access-control-request-method").is_some(),
+    }
+}
+
+fn plan(
+    description: &Arc<Description>,
+    start: Option<Arc<Description>>,
+    head: &Head,
+    settings: &Settings,
+) -> Plan {
+    Plan {
+        service: description.id.clone(),
+        description: start,
+        launched: !description.is_static(),
+        client_abort: description.parameters.client_abort,
+        tuning: Tuning::from_headers(head.fields.iter(), &settings.limits),
+    }
+}

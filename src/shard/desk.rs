@@ -1,0 +1,203 @@
+//! The reservers of the services whose home is this shard.
+//!
+//! The desk finds the reserver a letter is for, makes it if there is none, and posts its replies.
+
+use crate::base::ids::{ServiceId, ShardId};
+use crate::base::limits::Limits;
+use crate::base::time::{Duration, Instant};
+use crate::core::letter::{Claim, Letter, Notice, Settle, Why};
+use crate::core::reserver::{Reply, Reserver};
+use crate::core::service::Description;
+use crate::core::world::{Service, World};
+use crate::mesh::ShardPost;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// All services at home here for which somebody waited or failed lately.
+#[derive(Debug)]
+pub struct Desk {
+    me: ShardId,
+    shards: usize,
+    reservers: HashMap<ServiceId, Reserver, foldhash::fast::FixedState>,
+    /// Descriptions of services that are waited for and not known yet.
+    awaited: HashMap<ServiceId, Arc<Description>, foldhash::fast::FixedState>,
+    replies: Vec<Reply>,
+    draining: bool,
+}
+
+impl Desk {
+    /// An empty desk.
+    pub fn new(me: ShardId, shards: usize) -> Self {
+        Self {
+            me,
+            shards,
+            reservers: HashMap::default(),
+            awaited: HashMap::default(),
+            replies: Vec::new(),
+            draining: false,
+        }
+    }
+
+    /// A request waits.
+    pub fn claim(&mut self, mut claim: Claim, world: &World, post: &mut ShardPost) {
+        if self.draining {
+            post.send(claim.ticket.shard, Letter::Refuse(claim.ticket, Why::Draining));
+            return;
+        }
+        let id = claim.service.clone();
+        if world.get(&id).is_none() {
+            match claim.description.take() {
+                Some(description) => {
+                    self.awaited.entry(id.clone()).or_insert(description);
+                }
+                None if self.awaited.contains_key(&id) => {}
+                None => {
+                    post.send(claim.ticket.shard, Letter::Refuse(claim.ticket, Why::Gone));
+                    return;
+                }
+            }
+        }
+        self.with(&id, world, post, |reserver, replies| reserver.claim(claim, replies));
+    }
+
+    /// A request waits no longer.
+    pub fn withdraw(&mut self, id: &ServiceId, ticket: crate::base::ids::Ticket) {
+        if let Some(reserver) = self.reservers.get_mut(id) {
+            reserver.withdraw(ticket);
+        }
+    }
+
+    /// A request ended, its slot still counted.
+    pub fn settle(
+        &mut self,
+        settle: Settle,
+        (world, limits): (&World, &Limits),
+        now: Instant,
+        post: &mut ShardPost,
+    ) {
+        let id = settle.seat.service().clone();
+        self.with(&id, world, post, |reserver, replies| {
+            reserver.settle(settle, limits, now, replies);
+        });
+    }
+
+    /// A slot became free.
+    pub fn look_again(&mut self, id: &ServiceId, world: &World, post: &mut ShardPost) {
+        self.with(id, world, post, Reserver::look_again);
+    }
+
+    /// A service at home here has changed.
+    pub fn adopt(
+        &mut self,
+        id: &ServiceId,
+        old: Option<&Arc<Service>>,
+        new: Option<&Arc<Service>>,
+        post: &mut ShardPost,
+    ) {
+        if new.is_some() {
+            self.awaited.remove(id);
+        }
+        if !self.reservers.contains_key(id) {
+            if let Some(old) = old {
+                crate::core::reserver::retire(old, new);
+            }
+            return;
+        }
+        self.reply(id, post, |reserver, replies| reserver.adopt(new, replies));
+        if self.reservers.get(id).is_some_and(Reserver::is_idle) {
+            self.reservers.remove(id);
+        }
+    }
+
+    /// The control thread wants to kill an instance: locks one and says which.
+    pub fn lock(&mut self, id: &ServiceId, world: &World, post: &mut ShardPost) {
+        let mut locked = None;
+        self.with(id, world, post, |reserver, _| {
+            locked = reserver.lock_for_kill().map(|it| it.id(id));
+        });
+        post.tell(Notice::Locked(id.clone(), locked));
+    }
+
+    /// A kill is over.
+    pub fn unlock(
+        &mut self,
+        id: &ServiceId,
+        suffix: &str,
+        gone: bool,
+        (world, post): (&World, &mut ShardPost),
+    ) {
+        self.with(id, world, post, |reserver, replies| reserver.unlock(suffix, gone, replies));
+    }
+
+    /// Nobody new may wait, and nobody who waits for a service that will not come stays.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Time passed.
+    pub fn tick(&mut self, now: Instant, post: &mut ShardPost) {
+        let due: Vec<ServiceId> = self
+            .reservers
+            .iter()
+            .filter(|(_, it)| it.wakeup().is_some_and(|at| at <= now))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in due {
+            self.reply(&id, post, |reserver, replies| reserver.tick(now, replies));
+        }
+    }
+
+    /// Instances that rest now: service, suffix, failures in a row, rest that is left.
+    pub fn ejected(&self, now: Instant) -> Vec<(ServiceId, String, u32, Duration)> {
+        let of = |(id, reserver): (&ServiceId, &Reserver)| {
+            reserver
+                .ejected(now)
+                .map(|(it, failures, left)| (id.clone(), it.suffix().to_owned(), failures, left))
+                .collect::<Vec<_>>()
+        };
+        self.reservers.iter().flat_map(of).collect()
+    }
+
+    fn with(
+        &mut self,
+        id: &ServiceId,
+        world: &World,
+        post: &mut ShardPost,
+        act: impl FnOnce(&mut Reserver, &mut Vec<Reply>),
+    ) {
+        assert!(id.home(self.shards) == self.me, "a letter came to the wrong home");
+        if !self.reservers.contains_key(id) {
+            let reserver = Reserver::new(id.clone(), world.get(id).cloned(), self.me);
+            self.reservers.insert(id.clone(), reserver);
+        }
+        self.reply(id, post, act);
+    }
+
+    fn reply(
+        &mut self,
+        id: &ServiceId,
+        post: &mut ShardPost,
+        act: impl FnOnce(&mut Reserver, &mut Vec<Reply>),
+    ) {
+        let reserver = self.reservers.get_mut(id).expect("the caller made sure");
+        let mut replies = std::mem::take(&mut self.replies);
+        act(reserver, &mut replies);
+        for reply in replies.drain(..) {
+            match reply {
+                Reply::Grant(ticket, seat) => post.send(ticket.shard, Letter::Grant(ticket, seat)),
+                Reply::Refuse(ticket, why) => post.send(ticket.shard, Letter::Refuse(ticket, why)),
+                Reply::Create => {
+                    if let Some(description) = self.awaited.get(id) {
+                        let slots = reserver.slots().clone();
+                        post.tell(Notice::Create(description.clone(), slots));
+                    }
+                }
+                Reply::Urgent => post.tell(Notice::Waiting(id.clone())),
+                Reply::Failures(instance, count) => {
+                    post.tell(Notice::Failures(id.clone(), instance.id(id), count));
+                }
+            }
+        }
+        self.replies = replies;
+    }
+}

@@ -1,0 +1,370 @@
+//! What happens to connections: bytes to parts, parts to exchanges, needs to the driver.
+
+use crate::base::address::SocketAddr;
+use crate::base::time::Instant;
+use crate::exchange::{Event, Exchange, Side, Visit};
+use crate::mesh::clock;
+use crate::shard::admission::Admission;
+use crate::shard::engine::{Engine, Happening, Link, Shut};
+use crate::shard::settings::HalfClose;
+use crate::shard::state::{Connection, Draining, ExchangeKey, Role, Served, Shard, State, Subject};
+use crate::wire::codec::{Cause, Close, Codec, Input, Needs, Part, Stream};
+use crate::wire::head::Head;
+use crate::wire::http1;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+impl<E: Engine> Shard<E> {
+    /// Something happened to a link.
+    pub fn happened(&mut self, happening: Happening<'_>, now: Instant) {
+        self.now = now;
+        match happening {
+            Happening::Accepted(link, peer) => {
+                let codec = http1::Server::new(&self.settings.limits, now);
+                self.accepted(link, peer, Box::new(codec));
+            }
+            Happening::Opened(link) => self.opened(link),
+            Happening::OpenFailed(link, cause) => self.lost(link, &cause),
+            Happening::Received(link, bytes) => self.read_all(link, Input::Bytes(bytes)),
+            Happening::Ended(link) => self.read_all(link, Input::End),
+            Happening::Sent(link, bytes) => self.sent(link, bytes),
+            Happening::Broken(link) => self.lost(link, &Cause::Broken),
+        }
+        self.after_event();
+    }
+
+    /// A client connected, speaking what its codec speaks.
+    pub fn accepted(&mut self, link: Link, peer: SocketAddr, codec: Box<dyn Codec>) {
+        self.clients += 1;
+        self.insert(link, Role::Client(peer), codec, State::Open);
+        self.touch(link);
+        self.settle_links();
+    }
+
+    pub(super) fn insert(&mut self, link: Link, role: Role, codec: Box<dyn Codec>, state: State) {
+        let node = self.wheel.add(Subject::Link(link));
+        let connection = Connection {
+            codec: Some(codec),
+            role,
+            streams: Vec::new(),
+            output: Vec::new(),
+            unsent: 0,
+            node,
+            moved: self.now,
+            state,
+            intake: usize::MAX,
+            touched: false,
+        };
+        self.connections.insert(link, connection);
+    }
+
+    fn opened(&mut self, link: Link) {
+        let Some(connection) = self.connections.get_mut(link) else { return };
+        connection.state = State::Open;
+        let waiting = connection.streams.first().copied();
+        if let Some((_, key)) = waiting {
+            self.tell(key, Event::Opened { reused: false });
+            self.carry_out();
+        }
+        self.touch(link);
+    }
+
+    /// The connection is of no use any more.
+    fn lost(&mut self, link: Link, cause: &Cause) {
+        let Some(connection) = self.connections.get_mut(link) else { return };
+        let streams = std::mem::take(&mut connection.streams);
+        let opening = connection.state == State::Opening;
+        let side = side(&connection.role);
+        self.drop_link(link, Shut::Now);
+        for (_, key) in streams {
+            self.detach(key, side);
+            let event = if opening {
+                Event::OpenFailed(cause.clone())
+            } else {
+                Event::From(side, Part::Cut(cause))
+            };
+            self.tell(key, event);
+            self.carry_out();
+        }
+    }
+
+    fn sent(&mut self, link: Link, bytes: usize) {
+        let Some(connection) = self.connections.get_mut(link) else { return };
+        connection.unsent = connection.unsent.saturating_sub(bytes);
+        connection.moved = self.now;
+        let (side, unsent) = (side(&connection.role), connection.unsent);
+        // Room is given back when at least half of what a stream sent has left.
+        for at in 0.. {
+            let Some((_, key)) = self.connections.get(link).and_then(|it| it.streams.get(at)) else {
+                break;
+            };
+            let key = *key;
+            let served = &mut self.exchanges[key];
+            let owed = &mut served.owed[side as usize];
+            let kept = u32::try_from(unsent).unwrap_or(u32::MAX).min(*owed);
+            if *owed > 0 && kept <= *owed / 2 {
+                let paid = *owed - kept;
+                *owed = kept;
+                self.tell(key, Event::Room(side, paid));
+                self.carry_out();
+            }
+        }
+        self.touch(link);
+    }
+
+    /// Lets a connection's codec read until it has nothing more to say.
+    pub(super) fn read_all(&mut self, link: Link, input: Input<'_>) {
+        let mut input = input;
+        loop {
+            let Some(connection) = self.connections.get_mut(link) else { return };
+            let mut codec = connection.codec.take().expect("no codec reads while it reads");
+            let mut output = std::mem::take(&mut connection.output);
+            let now = self.now;
+            let read = catch_unwind(AssertUnwindSafe(|| codec.read(input, now, &mut output)));
+            let more = match read {
+                Ok(read) => {
+                    let used = read.used;
+                    let more = read.part.is_some();
+                    if let Some((stream, part)) = read.part {
+                        self.deliver(link, stream, part);
+                    }
+                    input = rest(input, used);
+                    more
+                }
+                Err(_) => {
+                    tracing::error!("a codec panicked; its connection is closed");
+                    self.give_back(link, codec, output);
+                    self.lost(link, &Cause::Broken);
+                    return;
+                }
+            };
+            self.give_back(link, codec, output);
+            self.touch(link);
+            self.carry_out();
+            if !more {
+                return;
+            }
+        }
+    }
+
+    fn give_back(&mut self, link: Link, codec: Box<dyn Codec>, output: Vec<u8>) {
+        if let Some(connection) = self.connections.get_mut(link) {
+            assert!(connection.output.is_empty(), "who writes while a codec reads waits for it");
+            connection.codec = Some(codec);
+            connection.output = output;
+        }
+    }
+
+    /// A part came: to the exchange of its stream, or to a new one.
+    fn deliver(&mut self, link: Link, stream: Stream, part: Part<'_>) {
+        let connection = &self.connections[link];
+        let side = side(&connection.role);
+        let known = connection.streams.iter().find(|(it, _)| *it == stream).map(|(_, key)| *key);
+        match (known, part) {
+            (Some(key), part) => {
+                self.tell(key, Event::From(side, part));
+                self.carry_out_with(key, side, part);
+            }
+            (None, Part::Head(head)) if side == Side::Client => self.begin(link, stream, head),
+            // The exchange has ended; what its stream still says is not wanted.
+            (None, _) => {}
+        }
+    }
+
+    /// A request came.
+    fn begin(&mut self, link: Link, stream: Stream, head: &Head) {
+        let Role::Client(peer) = self.connections[link].role else {
+            unreachable!("requests come from clients")
+        };
+        let visit = Visit {
+            peer: peer.ip(),
+            trusted: self.settings.trust_forwarded.iter().any(|it| it.contains(&peer.ip())),
+            unique: self.next_unique(),
+            date: clock::date(),
+        };
+        let admission = self.admissions.admit(head, peer, &self.settings, &self.world);
+        let mut exchange = self
+            .spare
+            .pop()
+            .unwrap_or_else(|| Exchange::new(std::sync::Arc::new(self.settings.limits.clone())));
+        let (now, effects) = (self.now, &mut self.effects);
+        match admission {
+            Admission::Call => exchange.call(head, visit, now, effects),
+            Admission::Service(plan) => exchange.begin(head, visit, plan, now, effects),
+            Admission::Refused(fault) => exchange.refuse(head, visit, &fault, now, effects),
+        }
+        let service = exchange.service().cloned();
+        let wheel = &mut self.wheel;
+        let key = self.exchanges.insert_with_key(|key| Served {
+            exchange,
+            client: Some((link, stream)),
+            instance: None,
+            node: wheel.add(Subject::Exchange(key)),
+            owed: [0; 2],
+            answer: None,
+            counted: service.is_some(),
+            waits: false,
+        });
+        if let Some(service) = service {
+            self.counters.entry(service).or_default().arrived(now);
+        }
+        self.connections[link].streams.push((stream, key));
+        self.queue_effects(key);
+    }
+
+    /// Flushes every connection touched, and tells the driver what each needs.
+    pub(super) fn settle_links(&mut self) {
+        while let Some(link) = self.touched.pop() {
+            let Some(connection) = self.connections.get_mut(link) else { continue };
+            connection.touched = false;
+            if connection.state == State::Opening {
+                self.arm(link, None);
+                continue;
+            }
+            let needs = connection.codec.as_ref().expect("nothing reads now").needs();
+            if needs.ready && needs.close != Close::Now {
+                self.read_all(link, Input::Bytes(&[]));
+                self.touch(link);
+                continue;
+            }
+            self.settle(link, needs);
+        }
+    }
+
+    fn settle(&mut self, link: Link, needs: Needs) {
+        if needs.peer_ended && self.client_left(link) {
+            self.touch(link);
+            return;
+        }
+        self.flush(link);
+        match needs.close {
+            Close::Now => return self.lost_to(link, Shut::Now),
+            Close::Flush => return self.lost_to(link, Shut::Flush),
+            Close::Open => {}
+        }
+        let connection = &mut self.connections[link];
+        // A reader that does not take its output gets nothing more to answer.
+        let choked = connection.unsent > self.settings.limits.window_bytes as usize;
+        let intake = if choked && connection.streams.is_empty() { 0 } else { needs.intake };
+        if connection.intake != intake {
+            connection.intake = intake;
+            self.engine.receive(link, intake);
+        }
+        self.arm(link, needs.wakeup);
+    }
+
+    fn lost_to(&mut self, link: Link, how: Shut) {
+        let Some(connection) = self.connections.get_mut(link) else { return };
+        let (streams, side) = (std::mem::take(&mut connection.streams), side(&connection.role));
+        self.drop_link(link, how);
+        for (_, key) in streams {
+            self.detach(key, side);
+            self.tell(key, Event::From(side, Part::Cut(&Cause::Closed)));
+            self.carry_out();
+        }
+    }
+
+    /// A client that has closed its side after a whole request has gone away, unless told otherwise.
+    fn client_left(&mut self, link: Link) -> bool {
+        if self.settings.half_close == HalfClose::Allow {
+            return false;
+        }
+        let connection = &self.connections[link];
+        if !matches!(connection.role, Role::Client(_)) {
+            return false;
+        }
+        let Some((_, key)) = connection.streams.first().copied() else { return false };
+        if !self.exchanges[key].exchange.has_client() {
+            return false;
+        }
+        self.tell(key, Event::From(Side::Client, Part::Cut(&Cause::Closed)));
+        self.carry_out();
+        true
+    }
+
+    pub(super) fn flush(&mut self, link: Link) {
+        let connection = &mut self.connections[link];
+        if !connection.output.is_empty() {
+            if connection.unsent == 0 {
+                connection.moved = self.now;
+            }
+            connection.unsent += connection.output.len();
+            self.engine.send(link, &mut connection.output);
+        }
+    }
+
+    /// Sets when the connection must be looked at, whatever happens.
+    fn arm(&mut self, link: Link, wakeup: Option<Instant>) {
+        let connection = &self.connections[link];
+        let limits = &self.settings.limits;
+        let stall =
+            (connection.unsent > 0).then(|| connection.moved + limits.body_idle_timeout);
+        let idle = match connection.state {
+            State::Idle { since } => Some(since + limits.upstream_idle_timeout),
+            State::Opening | State::Open => None,
+        };
+        let deadline = [wakeup, stall, idle].into_iter().flatten().min();
+        self.wheel.arm(connection.node, deadline);
+    }
+
+    /// A connection's deadline has come.
+    pub(super) fn link_due(&mut self, link: Link) {
+        let Some(connection) = self.connections.get(link) else { return };
+        let limits = &self.settings.limits;
+        let stalled = connection.unsent > 0
+            && connection.moved + limits.body_idle_timeout <= self.now;
+        let idle = matches!(connection.state, State::Idle { since }
+            if since + limits.upstream_idle_timeout <= self.now);
+        if stalled {
+            self.lost(link, &Cause::Idle);
+        } else if idle {
+            self.drop_link(link, Shut::Now);
+        } else {
+            self.read_all(link, Input::Tick);
+            self.touch(link);
+        }
+    }
+
+    /// The exchange no longer has a way to this side.
+    pub(super) fn detach(&mut self, key: ExchangeKey, side: Side) {
+        if let Some(served) = self.exchanges.get_mut(key) {
+            match side {
+                Side::Client => served.client = None,
+                Side::Instance => served.instance = None,
+            }
+        }
+    }
+
+    /// Begins to end: idle connections close at once, others after what they have at hand.
+    pub(super) fn drain(&mut self) {
+        if self.draining != Draining::No {
+            return;
+        }
+        self.draining = Draining::Yes;
+        self.desk.drain();
+        let links: Vec<Link> = self.connections.keys().collect();
+        for link in links {
+            let connection = &mut self.connections[link];
+            if matches!(connection.role, Role::Client(_)) {
+                connection.codec.as_mut().expect("nothing reads now").retire();
+            }
+            self.touch(link);
+        }
+        self.settle_links();
+    }
+}
+
+pub(super) fn side(role: &Role) -> Side {
+    match role {
+        Role::Client(_) => Side::Client,
+        Role::Instance(_) => Side::Instance,
+    }
+}
+
+/// What is left of an input of which `used` bytes are done with.
+fn rest(input: Input<'_>, used: usize) -> Input<'_> {
+    match input {
+        Input::Bytes(bytes) => Input::Bytes(&bytes[used..]),
+        // The end and the tick are said once; what follows is what the codec kept.
+        Input::End | Input::Tick => Input::Bytes(&[]),
+    }
+}

@@ -1,0 +1,17 @@
+//! The data plane: one shard per core.
+
+pub mod admission;
+pub mod desk;
+mod effects;
+pub mod engine;
+mod links;
+pub mod pool;
+pub mod run;
+pub mod settings;
+pub mod state;
+mod turn;
+pub mod wheel;
+
+pub use run::{Start, start};
+pub use settings::{HalfClose, Settings};
+pub use state::{Joins, Shard};

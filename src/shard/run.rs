@@ -1,0 +1,135 @@
+//! Starting a shard on its core, and the few tasks it has beside its connections.
+
+use crate::base::time::Duration;
+use crate::mesh::clock;
+use crate::shard::engine::Happening;
+use crate::shard::engine::streams::{Owner, Shared, Streams, accept};
+use crate::shard::state::{Draining, Joins, Shard};
+use glommio::net::TcpListener;
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{FromRawFd, IntoRawFd};
+use std::rc::Rc;
+use std::sync::mpsc::Sender;
+use std::task::Poll;
+
+/// Deadlines are looked at this often.
+const TICK: Duration = Duration::from_millis(20);
+/// Ticks between two pulses.
+const TICKS_PER_PULSE: u32 = 5;
+/// Memory glommio registers for direct I/O, which is not used here: the least it takes.
+const IO_MEMORY: usize = 64 << 10;
+const RING_DEPTH: usize = 1024;
+const PREEMPT: Duration = Duration::from_millis(1);
+
+/// What a shard needs to start.
+#[derive(Debug)]
+pub struct Start {
+    /// The core it runs on.
+    pub core: usize,
+    /// What it is joined to.
+    pub joins: Joins,
+    /// Its listeners, bound and listening.
+    pub listeners: Vec<std::net::TcpListener>,
+    /// Where its correlation ids begin.
+    pub unique: u64,
+    /// Told when it accepts.
+    pub ready: Sender<()>,
+}
+
+/// Starts a shard on a thread of its own.
+///
+/// # Errors
+/// The thread or its rings cannot be made.
+pub fn start(start: Start) -> io::Result<ExecutorJoinHandle<()>> {
+    let name = format!("shard-{}", start.joins.post.me.0);
+    LocalExecutorBuilder::new(Placement::Fixed(start.core))
+        .name(&name)
+        .io_memory(IO_MEMORY)
+        .ring_depth(RING_DEPTH)
+        .preempt_timer(PREEMPT)
+        .spawn(move || run(start))
+        .map_err(io::Error::other)
+}
+
+async fn run(start: Start) {
+    let limits = &start.joins.settings.limits;
+    let streams = Streams::new(limits.connect_timeout, limits.linger_timeout);
+    let shard = Shard::new(streams, start.joins, start.unique, clock::now());
+    let shard = Rc::new(RefCell::new(shard));
+    let owner: Shared = shard.clone();
+    shard.borrow_mut().engine.adopt(&owner);
+    let accepting: Vec<_> = start
+        .listeners
+        .into_iter()
+        .map(|it| glommio::spawn_local(accept(listener(it), owner.clone())))
+        .collect();
+    glommio::spawn_local(tick(shard.clone())).detach();
+    glommio::spawn_local(mail(shard.clone())).detach();
+    let _ = start.ready.send(());
+    drained(&shard).await;
+    for task in accepting {
+        task.cancel().await;
+    }
+    // The process ends when all shards are idle; until then this one stays to answer letters.
+    std::future::pending::<()>().await;
+}
+
+#[expect(unsafe_code, reason = "glommio's listener cannot be made from a safe one")]
+fn listener(it: std::net::TcpListener) -> TcpListener {
+    // SAFETY: the descriptor is a listening socket, owned by nobody else from here on.
+    unsafe { TcpListener::from_raw_fd(it.into_raw_fd()) }
+}
+
+async fn tick(shard: Rc<RefCell<Shard<Streams>>>) {
+    for count in 0_u32.. {
+        glommio::timer::sleep(TICK).await;
+        let now = clock::now();
+        let mut shard = shard.borrow_mut();
+        shard.tick(now);
+        if count.is_multiple_of(TICKS_PER_PULSE) {
+            shard.beat(now);
+        }
+    }
+}
+
+/// Reads the mail whenever the bell rings.
+async fn mail(shard: Rc<RefCell<Shard<Streams>>>) {
+    let bell = shard.borrow_mut().post().bell().clone();
+    poll_fn(|cx| {
+        bell.awake();
+        if shard.borrow_mut().mail(clock::now()) {
+            cx.waker().wake_by_ref();
+            return Poll::<()>::Pending;
+        }
+        bell.falls_asleep(cx.waker());
+        if shard.borrow_mut().post().has_mail() {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Returns when no new clients are wanted.
+async fn drained(shard: &Rc<RefCell<Shard<Streams>>>) {
+    while shard.borrow().draining() == Draining::No {
+        glommio::timer::sleep(TICK).await;
+    }
+}
+
+impl Owner for Shard<Streams> {
+    fn on(&mut self, happening: Happening<'_>) {
+        self.happened(happening, clock::now());
+    }
+
+    fn streams(&mut self) -> &mut Streams {
+        &mut self.engine
+    }
+
+    fn accepts(&self) -> bool {
+        self.has_room()
+    }
+}

@@ -1,0 +1,159 @@
+//! One turn of a shard beside its sockets: mail, the newest world, deadlines.
+
+use crate::base::time::Instant;
+use crate::core::letter::{Command, Letter, Notice, Why};
+use crate::core::outcome::Outcome;
+use crate::core::slots::Seat;
+use crate::exchange::Event;
+use crate::shard::engine::{Engine, Link, Shut};
+use crate::shard::state::{Draining, Shard, Subject};
+use std::sync::Arc;
+
+/// Letters read before the sockets have their turn again.
+const LETTERS: usize = 1024;
+
+impl<E: Engine> Shard<E> {
+    /// Reads its mail; whether some is left.
+    pub fn mail(&mut self, now: Instant) -> bool {
+        self.now = now;
+        self.adopt();
+        while let Some(command) = self.post.command() {
+            self.obey(command);
+        }
+        for _ in 0..LETTERS {
+            let Some(letter) = self.post.letter() else { break };
+            self.read_letter(letter);
+        }
+        while let Ok(answer) = self.answers.try_recv() {
+            self.answered(answer);
+        }
+        self.after_event();
+        self.say_if_drained();
+        let flushed = self.post.flush();
+        !flushed || self.post.has_mail()
+    }
+
+    /// Fires the deadlines that have come.
+    pub fn tick(&mut self, now: Instant) {
+        self.now = now;
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.expire(now, &mut due);
+        for subject in due.drain(..) {
+            match subject {
+                Subject::Link(link) => self.link_due(link),
+                Subject::Exchange(key) => {
+                    if let Some(served) = self.exchanges.get_mut(key) {
+                        served.exchange.tick(now, &mut self.effects);
+                        self.queue_effects(key);
+                    }
+                }
+            }
+            self.carry_out();
+        }
+        self.due = due;
+        self.desk.tick(now, &mut self.post);
+        self.after_event();
+        self.say_if_drained();
+    }
+
+    /// Tells the control thread what changed.
+    pub fn beat(&mut self, now: Instant) {
+        let pulse = self.pulse(now);
+        let me = self.post.me;
+        self.post.tell(Notice::Pulse(me, Box::new(pulse)));
+    }
+
+    /// Reads the letters this shard has sent to itself, and settles the links touched.
+    pub(super) fn after_event(&mut self) {
+        self.settle_links();
+        while let Some(letter) = self.post.own_letter() {
+            self.read_letter(letter);
+            self.settle_links();
+        }
+    }
+
+    fn adopt(&mut self) {
+        let newest = self.worlds.load();
+        if newest.version == self.world.version {
+            return;
+        }
+        let newest = arc_swap::Guard::into_inner(newest);
+        let older = std::mem::replace(&mut self.world, newest);
+        let world = self.world.clone();
+        let (me, shards) = (self.post.me, self.post.shards);
+        let (desk, post) = (&mut self.desk, &mut self.post);
+        world.changes(&older, |id, new| {
+            if id.home(shards) == me {
+                desk.adopt(id, older.get(id), new, post);
+            }
+        });
+        let orphans: Vec<Link> = self.pool.orphans().collect();
+        for link in orphans {
+            self.drop_link(link, Shut::Now);
+        }
+        drop(older); // the control thread still holds it, so nothing is freed here
+        self.post.acknowledge(world.version);
+    }
+
+    fn obey(&mut self, command: Command) {
+        let world = self.world.clone();
+        match command {
+            Command::Published => {}
+            Command::Lock(id) => self.desk.lock(&id, &world, &mut self.post),
+            Command::Unlock(id, instance, gone) => {
+                self.desk.unlock(&id, instance.suffix(), gone, (&world, &mut self.post));
+            }
+            Command::Drain => self.drain(),
+        }
+    }
+
+    fn read_letter(&mut self, letter: Letter) {
+        let world = self.world.clone();
+        let limits = &self.settings.limits;
+        match letter {
+            Letter::Claim(claim) => self.desk.claim(claim, &world, &mut self.post),
+            Letter::Withdraw(id, ticket) => self.desk.withdraw(&id, ticket),
+            Letter::Settle(settle) => {
+                self.desk.settle(settle, (&world, limits), self.now, &mut self.post);
+            }
+            Letter::LookAgain(id) => self.desk.look_again(&id, &world, &mut self.post),
+            Letter::Grant(ticket, seat) => match self.key_of(ticket) {
+                Some(key) => {
+                    self.stopped_waiting(key);
+                    self.tell(key, Event::Seated(seat));
+                    self.carry_out();
+                }
+                None => self.unused(seat),
+            },
+            Letter::Refuse(ticket, why) => self.refused(ticket, why),
+            Letter::CloseIdle(instance) => self.close_idle(&instance),
+        }
+    }
+
+    /// A seat came for a request that has gone.
+    fn unused(&mut self, seat: Seat) {
+        self.give_back_seat(seat, Outcome::Unused);
+    }
+
+    fn refused(&mut self, ticket: crate::base::ids::Ticket, why: Why) {
+        if let Some(key) = self.key_of(ticket) {
+            self.stopped_waiting(key);
+            self.tell(key, Event::Refused(why));
+            self.carry_out();
+        }
+    }
+
+    fn close_idle(&mut self, instance: &Arc<crate::core::slots::Instance>) {
+        if let Some(link) = self.pool.surplus(instance) {
+            self.drop_link(link, Shut::Now);
+        }
+    }
+
+    fn say_if_drained(&mut self) {
+        if self.draining == Draining::Yes && self.exchanges.is_empty() && self.clients == 0 {
+            self.draining = Draining::Told;
+            let me = self.post.me;
+            self.post.tell(Notice::Drained(me));
+        }
+    }
+}
