@@ -78,6 +78,9 @@ pub struct Needs {
     pub idle: bool,
     /// When to call `read` with [`Input::Tick`], at the latest.
     pub wakeup: Option<Instant>,
+    /// The peer has closed its sending side: no further byte will come, though it may still take
+    /// some.
+    pub peer_ended: bool,
     /// Whether the connection must go.
     pub close: Close,
 }
