@@ -5,10 +5,10 @@
 //! withdrawn, and a grant for a ticket that is gone is settled unused.
 
 use crate::base::ids::{InstanceId, ServiceId, ShardId, Ticket};
+use crate::core::outcome::Outcome;
 use crate::core::pulse::Pulse;
 use crate::core::service::Description;
 use crate::core::slots::{Instance, Seat, ServiceSlots};
-use crate::core::outcome::Outcome;
 use std::sync::Arc;
 
 /// Instances a claim avoids, because a connection to them just failed.
@@ -79,8 +79,6 @@ pub enum Command {
     Lock(ServiceId),
     /// To home: the kill is over; `true` if the instance is gone.
     Unlock(ServiceId, InstanceId, bool),
-    /// To home: an instance failed its checks while it serves; rest it.
-    Eject(ServiceId, InstanceId),
     /// No new requests; idle connections close.
     Drain,
 }

@@ -4,8 +4,19 @@
 //! and the time, and returns or pushes what should be done. The shells carry it out; the simulator
 //! does too.
 
+pub mod aggregator;
 pub mod autoscaler;
 pub mod fact;
+pub mod gc;
 pub mod launch;
+pub mod letter;
+pub mod outcome;
+pub mod pulse;
+pub mod reserver;
 pub mod route;
 pub mod service;
+pub mod slots;
+pub mod world;
+
+#[cfg(test)]
+pub(crate) mod fixture;

@@ -49,7 +49,8 @@ impl Outcome {
 /// at most `max_ms`, with the exponent bounded as in control-plane §5.5.
 pub fn eject_millis(failures: u32, base_ms: u64, max_ms: u64) -> u64 {
     assert!(base_ms > 1 && failures > 0);
-    let exponent_max = (((max_ms as f64).ln() / (base_ms as f64).ln()).exp() + 1.0).floor().max(1.0);
+    let exponent_max =
+        (((max_ms as f64).ln() / (base_ms as f64).ln()).exp() + 1.0).floor().max(1.0);
     let exponent = (failures - 1).min(exponent_max as u32).min(63);
     base_ms.saturating_mul(1 << exponent).min(max_ms)
 }

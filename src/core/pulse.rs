@@ -64,7 +64,8 @@ impl Counters {
     /// A request waits no longer.
     pub fn stopped_waiting(&mut self, oldest: Option<Instant>) {
         self.beat.waiting -= 1;
-        self.waiting_since = if self.beat.waiting == 0 { None } else { oldest.or(self.waiting_since) };
+        self.waiting_since =
+            if self.beat.waiting == 0 { None } else { oldest.or(self.waiting_since) };
     }
 
     /// A request ended; `served` is the time it held a slot, if it was served.
@@ -85,7 +86,8 @@ impl Counters {
         self.integrate(now);
         let mut beat = self.beat;
         beat.oldest_waiting = self.waiting_since.map_or(Duration::ZERO, |since| now - since);
-        self.beat = Beat { outstanding: beat.outstanding, waiting: beat.waiting, ..Beat::default() };
+        self.beat =
+            Beat { outstanding: beat.outstanding, waiting: beat.waiting, ..Beat::default() };
         (beat != Beat::default()).then_some(beat)
     }
 

@@ -13,10 +13,10 @@ use crate::base::limits::Limits;
 use crate::base::time::{Duration, Instant};
 use crate::core::letter::{Avoided, Claim, Settle, Why};
 use crate::core::outcome::{Outcome, eject_millis};
+use crate::core::service::LoadBalancing;
 use crate::core::slots::selection::{Candidate, Circumstances, choose_for_kill};
 use crate::core::slots::{Gate, Instance, Seat, ServiceSlots};
 use crate::core::world::Service;
-use crate::core::service::LoadBalancing;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -115,7 +115,13 @@ impl Reserver {
     }
 
     /// A request ended, with its slot still counted.
-    pub fn settle(&mut self, settle: Settle, limits: &Limits, now: Instant, replies: &mut Vec<Reply>) {
+    pub fn settle(
+        &mut self,
+        settle: Settle,
+        limits: &Limits,
+        now: Instant,
+        replies: &mut Vec<Reply>,
+    ) {
         let Settle { seat, outcome } = settle;
         self.judge(&seat, outcome, limits, now, replies);
         match self.next_for(seat.instance()) {

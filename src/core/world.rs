@@ -128,7 +128,11 @@ impl World {
 
     /// Calls `changed` with the id and the new version (none: gone) of every service that differs
     /// from `older`.
-    pub fn changes(&self, older: &Self, mut changed: impl FnMut(&ServiceId, Option<&Arc<Service>>)) {
+    pub fn changes(
+        &self,
+        older: &Self,
+        mut changed: impl FnMut(&ServiceId, Option<&Arc<Service>>),
+    ) {
         for (new, old) in self.tree.iter().zip(older.tree.iter()) {
             if Arc::ptr_eq(new, old) {
                 continue;

@@ -112,7 +112,14 @@ impl Exchange {
     }
 
     /// The head of a request for a service came.
-    pub fn begin(&mut self, head: &Head, visit: Visit, plan: Plan, now: Instant, out: &mut Effects) {
+    pub fn begin(
+        &mut self,
+        head: &Head,
+        visit: Visit,
+        plan: Plan,
+        now: Instant,
+        out: &mut Effects,
+    ) {
         self.enter(head, visit, now);
         let visit = self.visit.as_ref().expect("just set");
         rewrite::request(&mut self.request, visit, plan.launched);

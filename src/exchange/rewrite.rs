@@ -160,9 +160,7 @@ mod tests {
         request(&mut head, &visit(trusted), launched);
         head.fields
             .iter()
-            .map(|(name, value)| {
-                format!("{}: {}", name.escape_ascii(), value.escape_ascii())
-            })
+            .map(|(name, value)| format!("{}: {}", name.escape_ascii(), value.escape_ascii()))
             .collect()
     }
 

@@ -45,13 +45,10 @@ impl Admissions {
         settings: &Settings,
         world: &World,
     ) -> Admission {
-        let found = route(
-            head.path(),
-            head.authority(),
-            head.fields.iter(),
-            &settings.hosts,
-            |name| world.named(name).cloned(),
-        );
+        let found =
+            route(head.path(), head.authority(), head.fields.iter(), &settings.hosts, |name| {
+                world.named(name).cloned()
+            });
         let routed = match found {
             Ok(Route::Api) => return admit_call(head, peer, settings),
             Ok(Route::Static(service)) => Ok(self.to_known(&service, head, settings)),

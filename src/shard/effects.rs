@@ -253,7 +253,8 @@ impl<E: Engine> Shard<E> {
             peer: exchange.visit().expect("it has begun").peer,
             cid: exchange.cid().to_vec(),
         };
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.calls.try_send(call)
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
+            self.calls.try_send(call)
         {
             self.tell(key, Event::Refused(Why::RouterFull));
         }

@@ -8,7 +8,7 @@ use crate::shard::admission::Admission;
 use crate::shard::engine::{Engine, Happening, Link, Shut};
 use crate::shard::settings::HalfClose;
 use crate::shard::state::{Connection, Draining, ExchangeKey, Role, Served, Shard, State, Subject};
-use crate::wire::codec::{Cause, Close, Codec, Input, Needs, Part, Stream};
+use crate::wire::codec::{Cause, Close, Codec, Input, Needs, Part, Read, Stream};
 use crate::wire::head::Head;
 use crate::wire::http1;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -94,7 +94,8 @@ impl<E: Engine> Shard<E> {
         let (side, unsent) = (side(&connection.role), connection.unsent);
         // Room is given back when at least half of what a stream sent has left.
         for at in 0.. {
-            let Some((_, key)) = self.connections.get(link).and_then(|it| it.streams.get(at)) else {
+            let Some((_, key)) = self.connections.get(link).and_then(|it| it.streams.get(at))
+            else {
                 break;
             };
             let key = *key;
@@ -119,7 +120,7 @@ impl<E: Engine> Shard<E> {
             let mut codec = connection.codec.take().expect("no codec reads while it reads");
             let mut output = std::mem::take(&mut connection.output);
             let now = self.now;
-            let read = catch_unwind(AssertUnwindSafe(|| codec.read(input, now, &mut output)));
+            let read = read_guarded(&mut *codec, input, now, &mut output);
             let more = match read {
                 Ok(read) => {
                     let used = read.used;
@@ -296,8 +297,7 @@ impl<E: Engine> Shard<E> {
     fn arm(&mut self, link: Link, wakeup: Option<Instant>) {
         let connection = &self.connections[link];
         let limits = &self.settings.limits;
-        let stall =
-            (connection.unsent > 0).then(|| connection.moved + limits.body_idle_timeout);
+        let stall = (connection.unsent > 0).then(|| connection.moved + limits.body_idle_timeout);
         let idle = match connection.state {
             State::Idle { since } => Some(since + limits.upstream_idle_timeout),
             State::Opening | State::Open => None,
@@ -310,8 +310,8 @@ impl<E: Engine> Shard<E> {
     pub(super) fn link_due(&mut self, link: Link) {
         let Some(connection) = self.connections.get(link) else { return };
         let limits = &self.settings.limits;
-        let stalled = connection.unsent > 0
-            && connection.moved + limits.body_idle_timeout <= self.now;
+        let stalled =
+            connection.unsent > 0 && connection.moved + limits.body_idle_timeout <= self.now;
         let idle = matches!(connection.state, State::Idle { since }
             if since + limits.upstream_idle_timeout <= self.now);
         if stalled {
@@ -351,6 +351,19 @@ impl<E: Engine> Shard<E> {
         }
         self.settle_links();
     }
+}
+
+/// Reads once; a panic of the codec is caught here. It has touched nothing but its own state.
+fn read_guarded<'a>(
+    codec: &'a mut dyn Codec,
+    input: Input<'a>,
+    now: Instant,
+    output: &mut Vec<u8>,
+) -> std::thread::Result<Read<'a>> {
+    catch_unwind(AssertUnwindSafe(move || {
+        let moved = codec; // so that the closure gives the borrow away
+        moved.read(input, now, output)
+    }))
 }
 
 pub(super) fn side(role: &Role) -> Side {

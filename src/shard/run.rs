@@ -51,7 +51,7 @@ pub fn start(start: Start) -> io::Result<ExecutorJoinHandle<()>> {
         .ring_depth(RING_DEPTH)
         .preempt_timer(PREEMPT)
         .spawn(move || run(start))
-        .map_err(io::Error::other)
+        .map_err(|error| io::Error::other(error.to_string()))
 }
 
 async fn run(start: Start) {

@@ -25,7 +25,7 @@ pub struct Instance {
     shards: AtomicU64,
 }
 
-const _: () = assert!(std::mem::size_of::<Instance>() <= 128);
+const _: () = assert!(size_of::<Instance>() <= 128);
 
 impl Instance {
     /// An instance with `limit` free slots.

@@ -98,9 +98,9 @@ impl Roster {
         let end = self.instances.len();
         match self.balancing {
             LoadBalancing::Oldest => self.take_up(0..end, shard, not),
-            LoadBalancing::Youngest => self
-                .take_down(self.live, not)
-                .or_else(|| self.take_up(self.live..end, shard, not)),
+            LoadBalancing::Youngest => {
+                self.take_down(self.live, not).or_else(|| self.take_up(self.live..end, shard, not))
+            }
             LoadBalancing::Random => {
                 let start = usize::try_from(salt % (self.live.max(1) as u64)).expect("small");
                 self.take_up(start..self.live, shard, not)
@@ -237,8 +237,7 @@ mod tests {
     #[test]
     fn a_slot_that_was_put_is_found_again_also_in_a_later_roster() {
         let slots = slots(70, 70, LoadBalancing::Oldest);
-        let all: Vec<_> =
-            std::iter::from_fn(|| slots.take(ShardId(0), &[], 0)).collect();
+        let all: Vec<_> = std::iter::from_fn(|| slots.take(ShardId(0), &[], 0)).collect();
         assert_eq!(all.len(), 70);
         assert!(take(&slots, 0).is_none());
         let mut rest = slots.roster().instances().to_vec();

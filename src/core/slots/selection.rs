@@ -62,8 +62,5 @@ pub fn choose_for_kill<'a, 'b>(
     candidates: &'b [Candidate<'a>],
     seen: Circumstances,
 ) -> Option<&'b Candidate<'a>> {
-    candidates
-        .iter()
-        .filter(|it| it.is_killable(seen))
-        .min_by_key(|it| Reverse(it.rank(seen)))
+    candidates.iter().filter(|it| it.is_killable(seen)).min_by_key(|it| Reverse(it.rank(seen)))
 }
