@@ -1,4 +1,6 @@
 //! Waiter.
 pub mod base;
+pub mod cmd;
 pub mod core;
+pub mod mesh;
 pub mod wire;

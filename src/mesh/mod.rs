@@ -1,0 +1,3 @@
+//! What cores and threads share: the clock.
+
+pub mod clock;
