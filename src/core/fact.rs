@@ -114,6 +114,9 @@ pub enum Order {
     Scale(ServiceId, u32),
     /// End one instance and lower the number wanted by one.
     Kill(InstanceId),
+    /// End one instance that will not do, and put another in its place: the number wanted stays. It
+    /// is listed as failed with these flags and this message.
+    Fail(InstanceId, Flags, String),
     /// End all instances and forget the service.
     Delete(ServiceId),
     /// End everything; the scheduler thread returns when all are gone.
