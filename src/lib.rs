@@ -1,5 +1,7 @@
 //! Waiter.
 pub mod base;
+pub mod cmd;
+pub mod control;
 pub mod core;
 pub mod exchange;
 pub mod mesh;

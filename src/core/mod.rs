@@ -6,6 +6,7 @@
 
 pub mod aggregator;
 pub mod autoscaler;
+pub mod catalogue;
 pub mod fact;
 pub mod gc;
 pub mod launch;

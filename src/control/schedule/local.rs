@@ -1,0 +1,412 @@
+//! The local scheduler: instances are processes of this host, children of this process.
+//!
+//! One plain thread owns them all. It takes orders, looks after its children ten times a second while
+//! there are any, has the [`Ledger`] decide, and carries out what it decides. Nothing it does waits,
+//! except for the disk. It must be started from a thread that is not pinned to a core: the instances
+//! inherit that.
+
+use super::census::Census;
+use super::environment::{Place, environment};
+use super::ledger::{Effect, Ledger};
+use super::output::Output;
+use super::ports::Ports;
+use super::process::{Launch, Process, Signal, page_bytes};
+use super::records::Records;
+use crate::base::address::{IpAddr, Ipv4Addr, SocketAddr};
+use crate::base::ids::{InstanceId, ServiceId};
+use crate::base::time::{Duration, Instant};
+use crate::control::chance::random_hex;
+use crate::control::data_dir::DataDir;
+use crate::core::fact::{Flags, InstanceFact, Order, Report};
+use crate::core::service::Description;
+use crate::mesh::clock;
+use socket2::{Domain, Socket, Type};
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::DirBuilder;
+use std::io;
+use std::ops::RangeInclusive;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
+
+/// Time between two looks at the children.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// Time between two looks at their memory.
+const MEMORY_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between two listings when nothing changes.
+const LISTING_INTERVAL: Duration = Duration::from_secs(5);
+/// Directories of ended instances that are kept, per service.
+const DIRECTORIES_KEPT: usize = 20;
+
+/// What the local scheduler is told at its start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Absolute path of the data directory.
+    pub data_dir: PathBuf,
+    /// From which the passwords of services follow.
+    pub secret: String,
+    /// Ports for instances. Others may use some of them too.
+    pub ports: RangeInclusive<u16>,
+    /// Name of the cluster.
+    pub cluster: String,
+    /// User of the instances whose description names none.
+    pub user: String,
+    /// Most bytes of `stdout` and `stderr` of an instance, each.
+    pub output_bytes_max: u64,
+}
+
+impl Settings {
+    /// The defaults: ports 10000 to 10999, 8 MiB of output.
+    pub fn new(data_dir: &DataDir, cluster: &str, user: &str) -> Self {
+        Self {
+            data_dir: data_dir.path().to_owned(),
+            secret: data_dir.secret().to_owned(),
+            ports: 10_000..=10_999,
+            cluster: cluster.to_owned(),
+            user: user.to_owned(),
+            output_bytes_max: 8 << 20,
+        }
+    }
+}
+
+/// The scheduler as its thread has it.
+#[derive(Debug)]
+pub struct LocalScheduler<R> {
+    settings: Settings,
+    orders: Receiver<Order>,
+    reports: R,
+    ledger: Ledger,
+    ports: Ports,
+    records: Records,
+    running: BTreeMap<InstanceId, Running>,
+    /// Directories of ended instances, oldest first.
+    kept: BTreeMap<ServiceId, VecDeque<PathBuf>>,
+    /// Takes directories to be removed.
+    sweeper: mpsc::Sender<PathBuf>,
+    memory_at: Instant,
+    listing_at: Instant,
+    /// Effects under way; empty between two turns.
+    effects: Vec<Effect>,
+}
+
+/// An instance that is not gone yet.
+#[derive(Debug)]
+struct Running {
+    process: Process,
+    output: Output,
+    ports: Vec<u16>,
+}
+
+impl<R: Fn(Report) + Send + 'static> LocalScheduler<R> {
+    /// Ends what an earlier run left behind, then starts the thread. It returns after
+    /// [`Order::End`], or when nobody can give orders any more, once all instances are gone.
+    pub fn start(
+        settings: Settings,
+        orders: Receiver<Order>,
+        reports: R,
+    ) -> io::Result<JoinHandle<()>> {
+        let records = Records::open(&settings.data_dir)?;
+        let offset = u16::from_str_radix(&random_hex(2)?, 16).expect("four digits");
+        let (sweeper, directories) = mpsc::channel();
+        let scheduler = Self {
+            ports: Ports::new(settings.ports.clone(), offset),
+            settings,
+            orders,
+            reports,
+            ledger: Ledger::default(),
+            records,
+            running: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            sweeper,
+            memory_at: Instant(0),
+            listing_at: Instant(0),
+            effects: Vec::new(),
+        };
+        thread::Builder::new().name("sweeper".to_owned()).spawn(move || sweep(&directories))?;
+        thread::Builder::new().name("scheduler".to_owned()).spawn(move || scheduler.run())
+    }
+
+    fn run(mut self) {
+        while !(self.ledger.is_closed() && self.running.is_empty()) {
+            self.take_orders();
+            let now = clock::now();
+            self.look_after_children(now);
+            self.look_at_memory(now);
+            self.ledger.tick(now, &mut self.effects);
+            self.carry_out();
+            if self.listing_at <= now {
+                self.listing_at = now + LISTING_INTERVAL;
+                (self.reports)(Report::Listing(self.ledger.listing()));
+            }
+        }
+        (self.reports)(Report::Listing(self.ledger.listing()));
+    }
+
+    /// Waits for an order, or until there is something else to do; takes all that have come.
+    fn take_orders(&mut self) {
+        let mut order = match self.orders.recv_timeout(self.patience(clock::now())) {
+            Ok(order) => Some(order),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => {
+                // Answers at once from now on; the pace is kept by hand.
+                thread::sleep(LOOK_INTERVAL);
+                let now = clock::now();
+                let ended = self.ledger.order(&Order::End, now, &mut self.effects);
+                ended.expect("the end is always taken");
+                None
+            }
+        };
+        while let Some(taken) = order {
+            let now = clock::now();
+            let done = self.ledger.order(&taken, now, &mut self.effects);
+            self.carry_out();
+            self.listing_at = now;
+            if let Order::Delete(id) = &taken {
+                self.forget_directories(id);
+            }
+            (self.reports)(Report::Done(taken, done));
+            order = self.orders.try_recv().ok();
+        }
+    }
+
+    /// How long nothing is to be done, unless an order comes.
+    fn patience(&self, now: Instant) -> Duration {
+        let mut until = self.listing_at;
+        if !self.running.is_empty() {
+            until = until.min(now + LOOK_INTERVAL);
+        }
+        until = self.ledger.wakeup().map_or(until, |it| it.min(until));
+        until - now
+    }
+
+    /// Sees who has ended and who is gone, and cuts what has been written.
+    fn look_after_children(&mut self, now: Instant) {
+        let mut draining = Vec::new();
+        for (id, running) in &mut self.running {
+            if let Err(error) = running.output.tick(now) {
+                tracing::warn!(instance = %id, %error, "output cannot be kept small");
+            }
+            if !running.process.has_ended()
+                && let Some(exit_code) = running.process.try_wait()
+            {
+                self.ledger.ended(id, exit_code, now, &mut self.effects);
+                self.listing_at = now;
+            }
+            if running.process.has_ended() && self.ledger.is_ending(id) {
+                draining.push(id.clone());
+            }
+        }
+        // Before it is seen who is gone, so that what outlives its leader gets its signal first.
+        self.carry_out();
+        // One look at all processes serves all groups; most often none is needed.
+        let mut census = None;
+        for id in draining {
+            let process = &self.running[&id].process;
+            let lives = process.group_exists() && {
+                let census = census.get_or_insert_with(Census::take);
+                census.as_ref().map_or(true, |it| it.group_lives(process.pid()))
+            };
+            if !lives {
+                self.gone(&id, now);
+            }
+        }
+    }
+
+    fn look_at_memory(&mut self, now: Instant) {
+        if now < self.memory_at || self.running.is_empty() {
+            return;
+        }
+        self.memory_at = now + MEMORY_INTERVAL;
+        let census = match Census::take() {
+            Ok(census) => census,
+            Err(error) => {
+                tracing::warn!(%error, "memory cannot be watched");
+                return;
+            }
+        };
+        for (id, running) in self.running.iter().filter(|(_, it)| !it.process.has_ended()) {
+            let bytes = census.resident_pages(running.process.pid()) * page_bytes();
+            let used_mib = bytes as f64 / f64::from(1 << 20);
+            let before = self.effects.len();
+            self.ledger.uses_memory(id, used_mib, now, &mut self.effects);
+            if self.effects.len() > before {
+                self.listing_at = now;
+            }
+        }
+    }
+
+    /// Does what the ledger decided.
+    fn carry_out(&mut self) {
+        for effect in std::mem::take(&mut self.effects) {
+            match effect {
+                Effect::Launch(description) => self.launch(&description),
+                Effect::Terminate(id) => self.signal(&id, Signal::Terminate),
+                Effect::Kill(id) => self.signal(&id, Signal::Kill),
+            }
+        }
+    }
+
+    fn signal(&self, id: &InstanceId, signal: Signal) {
+        let running = self.running.get(id).expect("who is signalled is not gone");
+        running.process.signal_group(signal);
+    }
+
+    fn launch(&mut self, description: &Description) {
+        let now = clock::now();
+        self.listing_at = now;
+        let mut fact = match new_fact(description, &self.records) {
+            Ok(fact) => fact,
+            Err(error) => {
+                tracing::error!(%error, "no chance for an instance id");
+                return;
+            }
+        };
+        match self.spawn(description, &fact.id, now) {
+            Ok(running) => {
+                fact.pid = Some(running.process.pid());
+                fact.ports.clone_from(&running.ports);
+                self.running.insert(fact.id.clone(), running);
+                self.ledger.launched(fact, now);
+            }
+            Err(error) => {
+                fact.message = format!("cannot be launched: {error}");
+                self.keep_directory(&fact.id);
+                self.ledger.launch_failed(fact, now);
+            }
+        }
+    }
+
+    /// Starts the processes of an instance; on error nothing is left but its directory.
+    fn spawn(
+        &mut self,
+        description: &Description,
+        id: &InstanceId,
+        now: Instant,
+    ) -> io::Result<Running> {
+        let directory = self.records.directory(id);
+        DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
+        let (output, [stdout, stderr]) =
+            Output::create(&directory, self.settings.output_bytes_max)?;
+        let count = usize::from(description.parameters.ports);
+        let ports = self.ports.take(count, is_unbound, now);
+        let ports = ports.ok_or_else(|| io::Error::other("not enough free ports"))?;
+        let environment = environment(
+            description,
+            &Place {
+                cluster: &self.settings.cluster,
+                user: &self.settings.user,
+                secret: &self.settings.secret,
+                directory: &directory.to_string_lossy(),
+                ports: &ports,
+            },
+            |name| std::env::var(name).ok(),
+        );
+        let launch = Launch {
+            cmd: &description.parameters.cmd,
+            directory: &directory,
+            environment: &environment,
+            stdout,
+            stderr,
+        };
+        let started = Process::spawn(launch).and_then(|process| {
+            // What is not recorded would outlive a crash, so it does not run.
+            self.records.add(id, process.pid()).inspect_err(|_| {
+                process.signal_group(Signal::Kill);
+            })?;
+            Ok(process)
+        });
+        match started {
+            Ok(process) => Ok(Running { process, output, ports }),
+            Err(error) => {
+                self.ports.release(&ports, now);
+                Err(error)
+            }
+        }
+    }
+
+    /// Nothing of an instance is left.
+    fn gone(&mut self, id: &InstanceId, now: Instant) {
+        let running = self.running.remove(id).expect("who is gone was there");
+        self.ports.release(&running.ports, now);
+        self.ledger.gone(id);
+        if let Err(error) = self.records.remove(id) {
+            tracing::warn!(instance = %id, %error, "the record of a launch cannot be removed");
+        }
+        self.keep_directory(id);
+    }
+
+    /// Keeps the directory of an ended instance for a while, if its service still exists.
+    fn keep_directory(&mut self, id: &InstanceId) {
+        let service = ServiceId::new(id.service());
+        let directory = self.records.directory(id);
+        if !self.ledger.has(&service) {
+            self.remove_directory(directory);
+            return;
+        }
+        let kept = self.kept.entry(service).or_default();
+        kept.push_back(directory);
+        if kept.len() > DIRECTORIES_KEPT
+            && let Some(oldest) = kept.pop_front()
+        {
+            self.remove_directory(oldest);
+        }
+    }
+
+    fn forget_directories(&mut self, id: &ServiceId) {
+        for directory in self.kept.remove(id).into_iter().flatten() {
+            self.remove_directory(directory);
+        }
+    }
+
+    fn remove_directory(&self, directory: PathBuf) {
+        // The sweeper ends after this thread; if it could not, the next start removes the rest.
+        let _ = self.sweeper.send(directory);
+    }
+}
+
+/// Removes directories, which may take long, until the scheduler has ended.
+fn sweep(directories: &Receiver<PathBuf>) {
+    for directory in directories {
+        match std::fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(directory = %directory.display(), %error, "cannot be removed");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A new instance, before it has ports and a process.
+fn new_fact(description: &Description, records: &Records) -> io::Result<InstanceFact> {
+    let started_at = clock::date();
+    // The date, in the digits below it what the clock counts, and chance: no id comes twice, also
+    // not after a restart, and ids sort by age.
+    let nanos = u128::from(started_at.0) * 1_000_000 + u128::from(clock::now().0 % 1_000_000);
+    let id = InstanceId::new(&description.id, &format!("{nanos:x}-{}", random_hex(4)?));
+    Ok(InstanceFact {
+        log_directory: records.directory(&id).to_string_lossy().into_owned(),
+        id,
+        host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        ports: Vec::new(),
+        started_at,
+        pid: None,
+        exit_code: None,
+        flags: Flags::default(),
+        message: String::new(),
+    })
+}
+
+/// Whether nobody is bound to this port, neither on the loopback address nor on all.
+///
+/// Without SO_REUSEADDR, so that a port is also refused while old connections to it linger: not
+/// every server sets that option.
+fn is_unbound(port: u16) -> bool {
+    [Ipv4Addr::LOCALHOST, Ipv4Addr::UNSPECIFIED].into_iter().all(|host| {
+        let address = SocketAddr::from((host, port)).into();
+        Socket::new(Domain::IPV4, Type::STREAM, None).and_then(|it| it.bind(&address)).is_ok()
+    })
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,0 +1,13 @@
+//! Schedulers: who runs the instances.
+
+mod backoff;
+mod census;
+mod environment;
+mod ledger;
+mod local;
+mod output;
+mod ports;
+mod process;
+mod records;
+
+pub use local::{LocalScheduler, Settings};
