@@ -169,7 +169,7 @@ impl Ledger {
     /// Launches what is missing, and kills what did not end in time.
     pub(super) fn tick(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         for service in self.services.values() {
-            if service.backoff.next_launch() <= now {
+            if service.may_launch(now) {
                 let launch = || Effect::Launch(Arc::clone(&service.description));
                 effects.extend((0..service.missing()).map(|_| launch()));
             }
@@ -187,6 +187,11 @@ impl Ledger {
         let lacking = self.services.values().filter(|it| it.missing() > 0);
         let launches = lacking.map(|it| it.backoff.next_launch());
         launches.chain(self.ending.values().copied().flatten()).min()
+    }
+
+    /// Whether an instance of this service may be launched now.
+    pub(super) fn may_launch(&self, id: &ServiceId, now: Instant) -> bool {
+        self.services.get(id).is_some_and(|it| it.may_launch(now))
     }
 
     /// Whether the end was ordered and everything is gone.
@@ -263,6 +268,10 @@ impl Service {
     /// How many instances are to be launched.
     fn missing(&self) -> usize {
         usize::try_from(self.requested).unwrap_or(usize::MAX).saturating_sub(self.active.len())
+    }
+
+    fn may_launch(&self, now: Instant) -> bool {
+        self.missing() > 0 && self.backoff.next_launch() <= now
     }
 
     /// Notes a failed instance; the oldest is forgotten when there are too many.

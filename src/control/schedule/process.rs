@@ -87,6 +87,13 @@ impl Process {
         send(self.group(), signal);
     }
 
+    /// Kills all of its group, and waits for the leader.
+    pub(super) fn kill_and_wait(mut self) {
+        self.signal_group(Signal::Kill);
+        // The one error there is says that nobody is to be waited for.
+        let _ = self.child.wait();
+    }
+
     /// Whether the group may have members; also those count that have ended without their parent
     /// taking note.
     pub(super) fn group_exists(&self) -> bool {
