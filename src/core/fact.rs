@@ -114,6 +114,9 @@ pub enum Order {
     Scale(ServiceId, u32),
     /// End one instance and lower the number wanted by one.
     Kill(InstanceId),
+    /// Ends an instance that never became healthy within its grace; requested count is not lowered;
+    /// recorded as failed with these flags.
+    Fail(InstanceId, Flags, String),
     /// End all instances and forget the service.
     Delete(ServiceId),
     /// End everything; the scheduler thread returns when all are gone.

@@ -4,7 +4,12 @@
 //! and the time, and returns or pushes what should be done. The shells carry it out; the simulator
 //! does too.
 
+pub mod aggregator;
 pub mod autoscaler;
 pub mod fact;
+pub mod gc;
 pub mod route;
 pub mod service;
+
+#[cfg(test)]
+pub(crate) mod fixture;
