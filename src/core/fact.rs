@@ -114,8 +114,8 @@ pub enum Order {
     Scale(ServiceId, u32),
     /// End one instance and lower the number wanted by one.
     Kill(InstanceId),
-    /// End one instance that will not do, and put another in its place: the number wanted stays. It
-    /// is listed as failed with these flags and this message.
+    /// Ends an instance that never became healthy within its grace; requested count is not lowered;
+    /// recorded as failed with these flags.
     Fail(InstanceId, Flags, String),
     /// End all instances and forget the service.
     Delete(ServiceId),

@@ -180,9 +180,10 @@ impl Rule for Broken {
 
     fn remember(&self, old: Option<&Failures>, seen: Failures) -> Option<Failures> {
         let reached = old.is_some_and(|it| it.limit_reached) || seen.hosts.len() >= self.min_hosts;
-        Some(match !seen.has_healthy && reached {
-            true => Failures { hosts: BTreeSet::new(), limit_reached: true, ..seen },
-            false => Failures { limit_reached: false, ..seen },
+        Some(if !seen.has_healthy && reached {
+            Failures { hosts: BTreeSet::new(), limit_reached: true, ..seen }
+        } else {
+            Failures { limit_reached: false, ..seen }
         })
     }
 
