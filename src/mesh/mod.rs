@@ -3,4 +3,4 @@
 pub mod clock;
 pub mod mailbox;
 
-pub use mailbox::{Bell, ControlPost, Lane, ShardPost, join};
+pub use mailbox::{Bell, ControlPost, Lane, Notices, ShardPost, join, lane};

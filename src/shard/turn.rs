@@ -103,6 +103,8 @@ impl<E: Engine> Shard<E> {
             Command::Unlock(id, instance, gone) => {
                 self.desk.unlock(&id, instance.suffix(), gone, (&world, &mut self.post));
             }
+            Command::LookAgain(id) => self.desk.look_again(&id, &world, &mut self.post),
+            Command::CloseIdle(instance) => self.close_idle(&instance),
             Command::Drain => self.drain(),
         }
     }
