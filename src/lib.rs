@@ -1,6 +1,7 @@
 //! Waiter.
 pub mod base;
 pub mod cmd;
+pub mod config;
 pub mod control;
 pub mod core;
 pub mod exchange;

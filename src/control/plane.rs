@@ -142,9 +142,13 @@ impl Plane {
         self.aggregator.described(description.clone());
     }
 
+    /// Publishes what is known before the first event: the operator's servers.
+    pub fn begin(&mut self) {
+        self.settle(clock::now(), clock::date());
+    }
+
     /// Runs until the router has ended.
     pub fn run(mut self, events: &Receiver<Event>) -> Ended {
-        self.settle(clock::now(), clock::date());
         loop {
             let first = match events.recv_timeout(self.nap(clock::now())) {
                 Ok(event) => Some(event),
