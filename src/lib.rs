@@ -1,4 +1,5 @@
 //! Waiter.
+pub mod api;
 pub mod base;
 pub mod cmd;
 pub mod config;

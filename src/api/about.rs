@@ -1,0 +1,46 @@
+//! What the API is told at its start, and what a page may look at.
+
+use crate::base::address::SocketAddr;
+use crate::base::limits::Limits;
+use crate::base::time::Date;
+use crate::core::catalogue::Catalogue;
+use crate::core::route::Hosts;
+use crate::core::service::Defaults;
+use ipnet::IpNet;
+use serde_json::Value;
+
+/// What the API is told at its start, and never changes.
+#[derive(Debug)]
+pub struct About {
+    /// All settings in effect, as `/settings` shows them (an object).
+    pub settings: Value,
+    /// When the router began.
+    pub started: Date,
+    /// The version of the program.
+    pub version: String,
+    /// Where this router listens; pings go there, by loopback if it stands for all interfaces.
+    pub address: SocketAddr,
+    /// Names and addresses of the router itself.
+    pub hosts: Hosts,
+    /// The OS user that runs the router; the requester of every request.
+    pub user: String,
+    /// What descriptions leave out.
+    pub defaults: Defaults,
+    /// Peers beyond loopback that may launch services.
+    pub launch_from: Vec<IpNet>,
+    /// Whether services can be launched at all.
+    pub launches: bool,
+    /// Every bound; of interest is how long a call may take.
+    pub limits: Limits,
+}
+
+/// All that a page may look at beside its call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct View<'a> {
+    /// What is known of every service.
+    pub(super) catalogue: &'a Catalogue,
+    /// What never changes.
+    pub(super) about: &'a About,
+    /// The date.
+    pub(super) now: Date,
+}

@@ -1,0 +1,1 @@
+//! A made-up catalogue for the tests of this room.
