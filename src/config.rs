@@ -170,6 +170,59 @@ pub struct Config {
     pub limits: Limits,
 }
 
+impl Config {
+    /// The settings in effect, as `/settings` shows them.
+    pub fn to_json(&self) -> serde_json::Value {
+        let limits = &self.limits;
+        let millis = |it: Duration| it.as_millis() as u64;
+        let scheduler = match self.scheduler {
+            Scheduler::Local => "local",
+            Scheduler::Absent => "none",
+        };
+        serde_json::json!({
+            "cluster-config": {
+                "name": self.cluster,
+                "service-prefix": self.defaults.service_prefix,
+                "min-routers": 1,
+            },
+            "listen": self.listen.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "cores": self.cores,
+            "data-dir": self.data_dir,
+            "hostname": self.hostnames,
+            "scheduler-config": { "kind": scheduler, scheduler: {
+                "port-range": [self.ports.start(), self.ports.end()],
+            } },
+            "scheduler-syncer-interval-secs": 5,
+            "static": self.fronted.iter().map(|it| it.id.as_str()).collect::<Vec<_>>(),
+            "launch-from": self.launch_from.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "trust-forwarded":
+                self.trust_forwarded.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "half-close": if self.half_close_allowed { "allow" } else { "gone" },
+            "drain-secs": self.drain.as_secs(),
+            "scheduler-gc-config": {
+                "scheduler-gc-interval-ms": millis(self.gc_interval),
+                "broken-service-timeout-mins": self.broken_timeout.as_secs() / 60,
+            },
+            "limits": {
+                "max-clients": limits.clients_per_shard,
+                "max-head-bytes": limits.head_bytes,
+                "window-bytes": limits.window_bytes,
+                "max-waiting": limits.waiting_total,
+                "header-timeout-ms": millis(limits.header_timeout),
+                "keep-alive-timeout-ms": millis(limits.keep_alive_timeout),
+                "body-idle-timeout-ms": millis(limits.body_idle_timeout),
+                "connect-timeout-ms": millis(limits.connect_timeout),
+                "first-byte-timeout-ms": millis(limits.first_byte_timeout),
+                "streaming-timeout-ms": millis(limits.streaming_timeout),
+                "queue-timeout-ms": millis(limits.queue_timeout),
+                "upstream-idle-timeout-ms": millis(limits.upstream_idle_timeout),
+                "eject-base-ms": millis(limits.eject_base),
+                "eject-max-ms": millis(limits.eject_max),
+            },
+        })
+    }
+}
+
 /// What runs instances.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Scheduler {

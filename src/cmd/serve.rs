@@ -1,5 +1,6 @@
 //! `waiter serve`: starts a router, and ends it in order.
 
+use crate::api::{self, About};
 use crate::base::time::Duration;
 use crate::config::{Config, Log, Scheduler, Written};
 use crate::control::data_dir::DataDir;
@@ -70,6 +71,7 @@ pub fn run(args: ServeArgs) -> ExitCode {
         }
     };
     diagnose(&config);
+    mesh::panics::abort_on_others();
     match Router::start(config) {
         Ok(router) => {
             announce(&router.addresses);
@@ -128,8 +130,9 @@ impl Router {
         );
         let control = start_control(plane, &config, happens)?;
         let ways = posts.iter().map(|it| it.bell().clone()).collect();
-        let answers = start_api(ways, called, &catalogue, &events);
         let settings = Arc::new(settings(&config, &listeners));
+        let about = about(&config, &settings, &listeners);
+        let answers = start_api(ways, called, (&catalogue, about), &events)?;
         let mut shards = Vec::new();
         for ((post, answers), core) in posts.into_iter().zip(answers).zip(&config.cores) {
             let joins = Joins {
@@ -297,20 +300,43 @@ fn start_control(
 fn start_api(
     bells: Vec<Arc<Bell>>,
     called: Receiver<Call>,
-    catalogue: &Arc<ArcSwap<Catalogue>>,
+    (catalogue, about): (&Arc<ArcSwap<Catalogue>>, About),
     events: &SyncSender<Event>,
-) -> Vec<Receiver<Answer>> {
-    let _ = (called, catalogue, events);
-    bells.iter().map(|_| channel().1).collect()
+) -> Result<Vec<Receiver<Answer>>, String> {
+    let (senders, answers): (Vec<Sender<Answer>>, Vec<_>) = bells.iter().map(|_| channel()).unzip();
+    let events = events.clone();
+    api::start(api::Joins {
+        calls: called,
+        answers: senders.into_iter().zip(bells).collect(),
+        catalogue: catalogue.clone(),
+        ask: Arc::new(move |demand, reply| {
+            let _ = events.send(Event::Demand(demand, reply));
+        }),
+        about,
+    })
+    .map_err(|error| format!("cannot start the API's threads: {error}"))?;
+    Ok(answers)
+}
+
+fn about(config: &Config, settings: &Settings, listeners: &[Bound]) -> About {
+    About {
+        settings: config.to_json(),
+        started: clock::date(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        address: listeners[0].address,
+        hosts: hosts(config, listeners),
+        user: settings.user.clone(),
+        defaults: config.defaults.clone(),
+        launch_from: config.launch_from.clone(),
+        launches: settings.launches,
+        limits: config.limits.clone(),
+    }
 }
 
 fn settings(config: &Config, listeners: &[Bound]) -> Settings {
-    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let names = config.hostnames.iter().map(String::as_str).chain([machine.trim()]);
-    let addresses = listeners.iter().map(|it| it.address.ip());
     Settings {
         limits: config.limits.clone(),
-        hosts: Hosts::new(names, addresses),
+        hosts: hosts(config, listeners),
         user: user(),
         defaults: config.defaults.clone(),
         launch_from: config.launch_from.clone(),
@@ -318,6 +344,14 @@ fn settings(config: &Config, listeners: &[Bound]) -> Settings {
         launches: config.scheduler != Scheduler::Absent,
         half_close: if config.half_close_allowed { HalfClose::Allow } else { HalfClose::Gone },
     }
+}
+
+/// Names and addresses of this router itself.
+fn hosts(config: &Config, listeners: &[Bound]) -> Hosts {
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let names = config.hostnames.iter().map(String::as_str).chain([machine.trim()]);
+    let addresses = listeners.iter().map(|it| it.address.ip());
+    Hosts::new(names, addresses)
 }
 
 fn start_shards(shards: Vec<(usize, Joins)>, listeners: Vec<Bound>) -> Result<(), String> {

@@ -205,7 +205,6 @@ impl Plane {
                         self.urgent(service, now, date);
                     }
                 }
-                self.shelf.counted(shard, &pulse);
             }
             Notice::Drained(shard) => {
                 self.drained.insert(shard.0);
@@ -221,7 +220,7 @@ impl Plane {
         }
         self.publisher.await_service(description, slots);
         self.aggregator.described(description.clone());
-        self.shelf.described(description);
+        self.shelf.described(description, slots);
         if self.creating.insert(id.clone()) {
             tracing::info!(service = %id, "starting a service");
             let count = description.parameters.min_instances.max(1);
@@ -347,8 +346,9 @@ impl Plane {
         if matches!(self.mutations.get(&state.description.id), Some(Mutation::Deleting(_))) {
             return;
         }
-        self.shelf.changed(state);
         self.publisher.update(state);
+        let slots = self.publisher.slots(&state.description.id).expect("just published");
+        self.shelf.changed(state, slots);
         self.watch(state);
     }
 
@@ -502,7 +502,7 @@ impl Plane {
             let book = books.get(id);
             let seen = Use {
                 last_request: book.and_then(|it| it.last_request),
-                outstanding: Some(book.map_or(0, |it| it.level().outstanding)),
+                outstanding: Some(book.map_or(0, |it| it.traffic().outstanding)),
             };
             (id, &state.description.parameters, seen)
         });

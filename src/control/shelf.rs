@@ -3,14 +3,14 @@
 //! It writes the catalogue that the API reads, and keeps descriptions and the collectors' clocks in
 //! the store, so that a router that starts again knows its services.
 
-use crate::base::ids::{InstanceId, ServiceId, ShardId};
+use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::{Date, Duration, Instant};
 use crate::control::books::Books;
 use crate::core::aggregator::{Counts, State};
 use crate::core::catalogue::{Catalogue, Entry, Scaling};
 use crate::core::gc::{Collector, Failures, LastUse};
-use crate::core::pulse::{Beat, Pulse};
 use crate::core::service::Description;
+use crate::core::slots::ServiceSlots;
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -48,31 +48,26 @@ impl Shelf {
     }
 
     /// A service is described.
-    pub fn described(&mut self, description: &Arc<Description>) {
-        self.put(description, None);
+    pub fn described(&mut self, description: &Arc<Description>, slots: &Arc<ServiceSlots>) {
+        self.put(description, None, slots.clone());
     }
 
     /// A service is now in this state.
-    pub fn changed(&mut self, state: &Arc<State>) {
-        self.put(&state.description, Some(state));
+    pub fn changed(&mut self, state: &Arc<State>, slots: &Arc<ServiceSlots>) {
+        self.put(&state.description, Some(state), slots.clone());
     }
 
     /// A service has ended; its description stays.
     pub fn gone(&mut self, id: &ServiceId) {
         if let Some(entry) = self.catalogue.services.get(id) {
             let description = entry.state.description.clone();
-            self.put(&description, None);
+            self.put(&description, None, Arc::default());
         }
     }
 
     /// The scheduler was heard.
     pub fn heard(&mut self, now: Date) {
         self.catalogue.scheduler_heard = Some(now);
-    }
-
-    /// A shard's pulse came.
-    pub fn counted(&mut self, shard: ShardId, pulse: &Pulse) {
-        let _ = (shard, pulse);
     }
 
     /// The collectors' clocks have moved.
@@ -98,19 +93,21 @@ impl Shelf {
         self.cell.store(Arc::new(self.catalogue.clone()));
     }
 
-    fn put(&mut self, description: &Arc<Description>, state: Option<&Arc<State>>) {
+    fn put(
+        &mut self,
+        description: &Arc<Description>,
+        state: Option<&Arc<State>>,
+        slots: Arc<ServiceSlots>,
+    ) {
         self.changed = true;
         let id = description.id.clone();
-        let old = self.catalogue.services.get(&id);
-        let entry = Entry {
-            state: state.cloned().unwrap_or_else(|| Arc::new(absent(description))),
-            exists: state.is_some(),
-            beat: old.map_or_else(Beat::default, |it| it.beat),
-            last_request: old.and_then(|it| it.last_request),
-            scaling: old.map(|it| it.scaling.clone()).unwrap_or_default(),
-            ejected: Vec::new(),
-            idle_since: None,
-        };
+        let shown = state.cloned().unwrap_or_else(|| Arc::new(absent(description)));
+        let mut entry = Entry::new(shown, state.is_some(), slots);
+        if let Some(old) = self.catalogue.services.get(&id) {
+            entry.traffic = old.traffic;
+            entry.last_request = old.last_request;
+            entry.scaling = old.scaling.clone();
+        }
         self.catalogue.services.insert(id, Arc::new(entry));
     }
 }
@@ -118,7 +115,7 @@ impl Shelf {
 /// The entry with the newest counters, if they differ.
 fn refreshed(id: &ServiceId, entry: &Entry, said: &Said<'_>) -> Option<Entry> {
     let book = said.books.get(id);
-    let beat = book.map_or(entry.beat, |it| it.level());
+    let traffic = book.map_or(entry.traffic, |it| it.traffic());
     let last_request = book.and_then(|it| it.last_request).or(entry.last_request);
     let scaling = said.scalings.get(id).cloned().unwrap_or_default();
     let instances = || entry.state.healthy.iter().chain(&entry.state.unhealthy);
@@ -130,12 +127,12 @@ fn refreshed(id: &ServiceId, entry: &Entry, said: &Said<'_>) -> Option<Entry> {
             .collect()
     };
     let idle_since = said.idle.entry(id).map(|it| it.modified());
-    let same = beat == entry.beat
+    let same = traffic == entry.traffic
         && last_request == entry.last_request
         && scaling == entry.scaling
         && ejected == entry.ejected
         && idle_since == entry.idle_since;
-    (!same).then(|| Entry { beat, last_request, scaling, ejected, idle_since, ..entry.clone() })
+    (!same).then(|| Entry { traffic, last_request, scaling, ejected, idle_since, ..entry.clone() })
 }
 
 /// The state of a service that is only described.

@@ -110,6 +110,8 @@ impl Engine for Streams {
         let link = self.links.insert(Wish::default());
         let (owner, timeout) = (self.owner(), self.connect_timeout);
         glommio::spawn_local(async move {
+            // A task begins to run as soon as it is spawned, and the owner is borrowed now.
+            futures_lite::future::yield_now().await;
             match TcpStream::connect_timeout(address, timeout).await {
                 Ok(stream) => {
                     owner.borrow_mut().on(Happening::Opened(link));
