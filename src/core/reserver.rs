@@ -448,3 +448,6 @@ fn candidate<'a>(member: &crate::core::world::Member, id: &'a str) -> Candidate<
         locked: member.instance.word.is(Gate::Locked),
     }
 }
+
+#[cfg(test)]
+mod tests;
