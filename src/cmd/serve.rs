@@ -151,7 +151,7 @@ impl Router {
     }
 
     /// Ends the router on SIGTERM and SIGINT; a second one does not wait for requests.
-    fn end_on_signals(&self) {
+    pub(super) fn end_on_signals(&self) {
         let events = self.events.clone();
         let signals = [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT];
         match signal_hook::iterator::Signals::new(signals) {
@@ -458,7 +458,8 @@ fn announce(addresses: &[SocketAddr]) {
     let _ = out.flush();
 }
 
-fn complain(mistakes: &[String]) {
+/// Says on stderr what is wrong.
+pub(super) fn complain(mistakes: &[String]) {
     let mut err = io::stderr().lock();
     for mistake in mistakes {
         let _ = writeln!(err, "waiter: {mistake}");
