@@ -6,6 +6,7 @@ use crate::base::time::Date;
 use crate::core::catalogue::Catalogue;
 use crate::core::route::Hosts;
 use crate::core::service::Defaults;
+use crate::wire::call::Call;
 use ipnet::IpNet;
 use serde_json::Value;
 
@@ -43,4 +44,15 @@ pub(super) struct View<'a> {
     pub(super) about: &'a About,
     /// The date.
     pub(super) now: Date,
+}
+
+impl View<'_> {
+    /// Where the client found this router: `http://host:port`.
+    pub(super) fn base(&self, call: &Call) -> String {
+        let authority = String::from_utf8_lossy(call.head.authority());
+        if authority.is_empty() {
+            return format!("http://{}", self.about.address);
+        }
+        format!("http://{authority}")
+    }
 }

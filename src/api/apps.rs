@@ -34,7 +34,7 @@ fn listed(id: &ServiceId, entry: &Entry, query: &Query, call: &Call, view: &View
     let state = &entry.state;
     let mut shown = common(entry, query);
     shown.insert("service-id".into(), id.as_str().into());
-    shown.insert("url".into(), url(id, call, view).into());
+    shown.insert("url".into(), format!("{}/apps/{id}", view.base(call)).into());
     shown.insert(
         "instance-counts".into(),
         json!({
@@ -87,14 +87,6 @@ fn described(description: &Description) -> Value {
         shown["static"] = addresses.iter().map(ToString::to_string).map(Value::from).collect();
     }
     shown
-}
-
-fn url(id: &ServiceId, call: &Call, view: &View<'_>) -> String {
-    let authority = String::from_utf8_lossy(call.head.authority());
-    if authority.is_empty() {
-        return format!("http://{}/apps/{id}", view.about.address);
-    }
-    format!("http://{authority}/apps/{id}")
 }
 
 /// Whole numbers are shown without a fraction, as people write them.

@@ -11,14 +11,24 @@ mod app;
 mod apps;
 mod errand;
 mod instance;
+mod metrics;
 mod pages;
+mod ping;
 mod pool;
 mod query;
 mod reply;
+mod resolve;
+mod settings;
+mod state;
 mod status;
+mod welcome;
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod plays;
+#[cfg(test)]
+mod tests;
 
 pub use about::About;
 pub use pool::{Ask, Joins, start};

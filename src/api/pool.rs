@@ -24,7 +24,7 @@ use std::thread::{Builder, JoinHandle};
 const WORKERS: usize = 2;
 
 /// Errands under way at a time; one more is refused.
-const ERRANDS_MAX: usize = 32;
+pub(super) const ERRANDS_MAX: usize = 32;
 
 /// How the API asks the control thread: it hands over a demand and where the answer goes. Whoever
 /// drops the sender unused has answered too: the call fails.

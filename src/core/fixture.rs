@@ -41,6 +41,7 @@ pub(crate) fn parameters() -> Parameters {
         termination_grace_period: Duration::ZERO,
         client_abort: ClientAbort::Cut,
         scaling_policy: ScalingPolicy::Prompt,
+        ..Parameters::default()
     }
 }
 

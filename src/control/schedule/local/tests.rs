@@ -47,6 +47,7 @@ pub(in crate::control::schedule) fn description(id: &str, cmd: &str) -> Descript
         termination_grace_period: Duration::ZERO,
         client_abort: ClientAbort::Cut,
         scaling_policy: ScalingPolicy::Prompt,
+        ..Parameters::default()
     };
     let id = ServiceId::new(id);
     Description { id, core: BTreeMap::new(), parameters, origin: Origin::Launched }
