@@ -66,7 +66,8 @@ fn delete(
     (tools.ask)(Demand::Delete(service.clone()), answers);
     let patience = PATIENCE.min(end - clock::now());
     let Ok(done) = answer.recv_timeout(patience) else {
-        let text = format!("The control thread did not answer within {} s", patience.as_secs());
+        let text =
+            format!("The control thread gave no answer ({} s were left)", patience.as_secs());
         return Reply::fault(&Fault::new(Class::Internal, text), call, clock::date());
     };
     let agree = (done == Done::Deleted && !timeout.is_zero()).then(|| {

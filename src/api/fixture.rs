@@ -67,15 +67,12 @@ impl Router {
         self.catalogue.services.insert(id, Arc::new(entry));
     }
 
-    pub(super) fn view(&self) -> View<'_> {
-        View { catalogue: &self.catalogue, about: &self.about, now: NOW }
-    }
-
-    /// Asks for a page: `GET /path`, with fields.
+    /// What comes of a call.
     pub(super) fn step(&self, call: &Call) -> Step {
-        pages::answer(call, &self.view())
+        pages::answer(call, &View::new(&self.catalogue, &self.about, call, NOW))
     }
 
+    /// The reply to `METHOD /target` with these fields.
     pub(super) fn ask(&self, line: &str, fields: &[(&str, &str)]) -> Outcome {
         let call = call(line, fields);
         match self.step(&call) {

@@ -25,10 +25,10 @@ pub(super) fn answer(call: &Call, view: &View<'_>) -> Step {
     Step::Reply(match path {
         b"/" => only_get(call, view, || welcome::page(call, view)),
         b"/app-name" | b"/service-id" => resolve::page(call, view),
-        b"/apps" => only_get(call, view, || apps::page(call, query, view)),
+        b"/apps" => only_get(call, view, || apps::page(query, view)),
         b"/metrics" => metrics::page(view),
         b"/settings" => settings::page(view),
-        b"/state" => state::index(call, view),
+        b"/state" => state::index(view),
         b"/status" => status::page(call, query, view),
         b"/waiter-ping" => return ping::page(call, query, view),
         _ => {

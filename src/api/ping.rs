@@ -10,7 +10,6 @@ use super::pages::Step;
 use super::query::Query;
 use super::reply::Reply;
 use super::resolve::{may_start, resolve};
-use crate::base::address::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use crate::base::fault::{Class, Fault};
 use crate::base::ids::ServiceId;
 use crate::base::time::{Duration, Instant};
@@ -75,21 +74,25 @@ fn prepare(call: &Call, query: &Query, view: &View<'_>) -> Result<Ping, Fault> {
         let text = "The health-check-url of this service is a page of the router itself";
         return Err(Fault::new(Class::ServiceMisconfigured, text));
     }
-    let start = match may_start(call, view) {
-        Ok(()) => Start::Allowed,
-        Err(fault) => {
-            let entry = view.catalogue.services.get(&description.id);
-            if !entry.is_some_and(|it| it.exists) {
-                return Err(fault);
-            }
-            Start::Denied
-        }
-    };
+    let start = start(&description, call, view)?;
     let millis = call.head.fields.get(b"x-waiter-timeout");
     let millis = millis.and_then(|it| str::from_utf8(it).ok()?.parse().ok());
     let timeout = millis.filter(|it| *it > 0).map_or(TIMEOUT, Duration::from_millis);
     let state = shown(query);
     Ok(Ping { description, start, timeout, state })
+}
+
+/// One who may not start a service may still ping it while it runs.
+fn start(description: &Description, call: &Call, view: &View<'_>) -> Result<Start, Fault> {
+    if description.is_static() {
+        return Ok(Start::Allowed);
+    }
+    let entry = view.catalogue.services.get(&description.id);
+    match may_start(call, view) {
+        Ok(()) => Ok(Start::Allowed),
+        Err(_) if entry.is_some_and(|it| it.exists) => Ok(Start::Denied),
+        Err(fault) => Err(fault),
+    }
 }
 
 fn shown(query: &Query) -> Shown {
@@ -178,7 +181,7 @@ fn send(ping: &Ping, call: &Call, about: &About, timeout: Duration) -> Result<Va
             .build(),
     );
     let path = &ping.description.parameters.health_check_url;
-    let mut request = agent.get(format!("http://{}{path}", loopback(about.address)));
+    let mut request = agent.get(format!("http://{}{path}", about.reachable()));
     for (name, value) in call.head.fields.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
         request = request.header(name, value);
     }
@@ -218,14 +221,4 @@ fn told(parts: &http::response::Parts, body: &[u8]) -> Value {
             json!({"host": field("x-waiter-backend-host"), "id": id, "port": port});
     }
     response
-}
-
-/// Where this machine reaches what listens at `address`.
-fn loopback(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(it) if it.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(it) if it.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        it => it,
-    };
-    SocketAddr::new(ip, address.port())
 }

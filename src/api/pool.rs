@@ -108,7 +108,7 @@ struct Desk {
 impl Desk {
     fn take(self: &Arc<Self>, call: Call) {
         let catalogue = self.catalogue.load_full();
-        let view = View { catalogue: &catalogue, about: &self.about, now: clock::date() };
+        let view = View::new(&catalogue, &self.about, &call, clock::date());
         match pages::answer(&call, &view) {
             Step::Reply(reply) => self.answer(&call, reply),
             Step::Errand(errand) => self.send_out(errand, call),

@@ -30,8 +30,8 @@ const COMPONENTS: [(&str, Page); 8] = [
 ];
 
 /// Links to the parts.
-pub(super) fn index(call: &Call, view: &View<'_>) -> Reply {
-    let base = view.base(call);
+pub(super) fn index(view: &View<'_>) -> Reply {
+    let base = &view.base;
     let link = |(name, _): &(&str, Page)| {
         ((*name).to_owned(), Value::from(format!("{base}/state/{name}")))
     };
@@ -249,7 +249,7 @@ fn each(view: &View<'_>, say: impl Fn(&Entry) -> Option<Value>) -> Value {
 
 /// This router, for other routers and for clients that know them all.
 fn url(view: &View<'_>) -> String {
-    format!("http://{}/", view.about.address)
+    format!("{}/", view.base)
 }
 
 fn date(date: Option<Date>) -> Value {

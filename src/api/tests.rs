@@ -270,7 +270,7 @@ fn states_have_an_envelope_and_the_names_of_the_specification() {
     let router = Router::new();
     let index = router.json("/state");
     has(&index, "details router-id routers");
-    assert_eq!(index["routers"], json!({"router-1": "http://0.0.0.0:9091/"}));
+    assert_eq!(index["routers"], json!({"router-1": "http://localhost:9091/"}));
     let service = format!("/state/{}", id("kitchen"));
     let links = index["details"].as_object().unwrap().values();
     for link in links.map(|it| it.as_str().unwrap()) {
@@ -377,12 +377,16 @@ fn a_ping_is_an_errand_once_its_service_is_resolved() {
     // Its own headers do not let a page start what is not there; what is there it may ping.
     let foreign = ping("GET /waiter-ping", &[("origin", "http://evil.example")]);
     assert_eq!(foreign.start, Start::Denied);
+    let fields = [("host", "bench"), ("origin", "http://evil.example")];
+    let Step::Errand(Errand::Ping(ping)) = router.step(&call("GET /waiter-ping", &fields)) else {
+        panic!("it is there");
+    };
+    assert_eq!((ping.start, ping.description.id.clone()), (Start::Allowed, id("bench")));
 }
 
 #[test]
 fn a_ping_that_goes_nowhere_says_so() {
-    let mut router = Router::new();
-    router.about.launches = true;
+    let router = Router::new();
     let stored = |more: &[(&'static str, &'static str)]| {
         let mut fields = KITCHEN.to_vec();
         fields[0] = ("x-waiter-name", "another");
