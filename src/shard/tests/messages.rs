@@ -192,9 +192,10 @@ fn pipelined_requests_are_answered_in_order() {
     let post = |body: &str| format!("{POST}content-length: {}\r\n\r\n{body}", body.len());
     world.send(client, [post("one"), post("two"), GET.to_owned(), post("four")].concat());
     let got = world.take(client);
-    let bodies: Vec<_> = got.split("HTTP/1.1 200 OK").map(|it| {
-        it.split_once("\r\n\r\n").map_or("", |(_, body)| body)
-    }).collect();
+    let bodies: Vec<_> = got
+        .split("HTTP/1.1 200 OK")
+        .map(|it| it.split_once("\r\n\r\n").map_or("", |(_, body)| body))
+        .collect();
     assert_eq!(bodies, ["", "one", "two", "", "four"]);
     assert_eq!(world.remotes.len(), 2);
     world.end_of_play();
@@ -202,8 +203,7 @@ fn pipelined_requests_are_answered_in_order() {
 
 #[test]
 fn a_body_is_asked_for_when_there_is_a_slot() {
-    let mut world =
-        World::new(Setup { service: "bench=10.0.0.1:80", ..Setup::default() });
+    let mut world = World::new(Setup { service: "bench=10.0.0.1:80", ..Setup::default() });
     let (first, second) = (world.client(0), world.client(0));
     world.send(first, GET);
     world.send(second, format!("{POST}expect: 100-continue\r\ncontent-length: 3\r\n\r\n"));
@@ -264,7 +264,10 @@ fn what_is_no_request_reaches_no_instance() {
         ("GET / HTTP/1.1\r\nhost: bench\r\nhost: other\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\n\r\n", 400),
         ("GET / HTTP/3.1\r\nhost: bench\r\n\r\n", 505),
-        ("POST / HTTP/1.1\r\nhost: bench\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n", 400),
+        (
+            "POST / HTTP/1.1\r\nhost: bench\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
+            400,
+        ),
         ("\0\0\0\0\r\n\r\n", 400),
     ] {
         let (mut world, client, got) = refused(bytes);
