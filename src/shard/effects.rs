@@ -125,8 +125,8 @@ impl<E: Engine> Shard<E> {
         self.post.send(home, Letter::Claim(claim));
     }
 
-    /// Whether a request that failed on an instance would wait for that very instance: then it is
-    /// better told at once.
+    /// Whether a request that failed on an instance could only wait for that very instance, or for
+    /// one that rests: then it is better told at once.
     fn has_no_other(&self, key: ExchangeKey) -> bool {
         let exchange = &self.exchanges[key].exchange;
         let avoided = exchange.avoided();
@@ -135,9 +135,11 @@ impl<E: Engine> Shard<E> {
         }
         let Some(service) = self.world.get(&exchange.plan().service) else { return false };
         let roster = service.slots.roster();
-        let mut others = roster.instances().iter();
-        !roster.instances().is_empty()
-            && others.all(|it| avoided.iter().any(|not| Arc::ptr_eq(not, it)))
+        let serves = |it: &Arc<Instance>| {
+            !avoided.iter().any(|not| Arc::ptr_eq(not, it))
+                && ![Gate::Ejected, Gate::Locked, Gate::Retired].iter().any(|at| it.word.is(*at))
+        };
+        !roster.instances().is_empty() && !roster.instances().iter().any(serves)
     }
 
     fn withdraw(&mut self, key: ExchangeKey) {

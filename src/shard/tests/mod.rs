@@ -1,6 +1,5 @@
 //! Plays at the level of bytes: clients and instances on one side, shards on memory in the middle.
 
-mod connections;
 mod failures;
 mod messages;
 mod slots;

@@ -156,8 +156,17 @@ impl World {
 
     /// A client connects to a shard.
     pub(super) fn client(&mut self, shard: usize) -> Id {
+        self.client_from(shard, "10.9.9.9:999")
+    }
+
+    /// A client on this machine connects to a shard.
+    pub(super) fn local_client(&mut self, shard: usize) -> Id {
+        self.client_from(shard, "127.0.0.1:999")
+    }
+
+    fn client_from(&mut self, shard: usize, peer: &str) -> Id {
         let link = self.shards[shard].engine.client();
-        let peer = "10.9.9.9:999".parse().expect("address");
+        let peer = peer.parse().expect("address");
         self.shards[shard].happened(Happening::Accepted(link, peer), self.now);
         self.remember(shard, link, None)
     }
@@ -272,24 +281,29 @@ impl World {
     /// Moves bytes and letters until nothing moves any more.
     pub(super) fn settle(&mut self) {
         for _ in 0..1_000_000 {
-            let mut moved = false;
-            for shard in 0..self.shards.len() {
-                moved |= self.shards[shard].post().has_mail();
-                self.shards[shard].mail(self.now);
-                moved |= self.discover(shard);
-            }
-            let ids: Vec<_> = self.remotes.keys().copied().map(Id).collect();
-            for id in ids {
-                moved |= self.move_bytes(id);
-                self.play(id);
-            }
-            self.check_use();
-            if !moved {
+            if !self.settle_once() {
                 self.check_connections();
                 return;
             }
         }
         panic!("it never comes to rest");
+    }
+
+    /// Moves at most a sip on each link and one round of letters; whether anything moved.
+    pub(super) fn settle_once(&mut self) -> bool {
+        let mut moved = false;
+        for shard in 0..self.shards.len() {
+            moved |= self.shards[shard].post().has_mail();
+            self.shards[shard].mail(self.now);
+            moved |= self.discover(shard);
+        }
+        let ids: Vec<_> = self.remotes.keys().copied().map(Id).collect();
+        for id in ids {
+            moved |= self.move_bytes(id);
+            self.play(id);
+        }
+        self.check_use();
+        moved
     }
 
     /// New connections to instances.
