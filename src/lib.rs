@@ -2,6 +2,7 @@
 pub mod api;
 pub mod base;
 pub mod cmd;
+pub mod config;
 pub mod control;
 pub mod core;
 pub mod exchange;

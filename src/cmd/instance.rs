@@ -1,8 +1,8 @@
 //! `waiter instance`: a server with knobs, to be launched by the scheduler in tests and trials.
 //!
 //! It speaks HTTP/1.1 with code of its own, so that no test checks the product's codec against
-//! itself. What a request can ask for is in [`plan`]; requests and responses as bytes are in
-//! [`request`] and [`response`].
+//! itself. What a request can ask for is in `plan`; requests and responses as bytes are in
+//! `request` and `response`.
 //!
 //! Counted as *in flight* is a request from the moment its head has been read until just before the
 //! last byte of its response is written. That lies inside the time in which a router holds a slot

@@ -1,3 +1,4 @@
 //! What the program can be asked to do, one file per subcommand.
 
 pub mod instance;
+pub mod serve;

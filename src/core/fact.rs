@@ -1,5 +1,5 @@
-//! Facts a scheduler reports and orders it takes. They cross from the control plane's helper threads
-//! to the control loop as they are; nobody interprets them on the way.
+//! Facts a scheduler reports and orders it takes. They cross from the control plane's helper
+//! threads to the control loop as they are; nobody interprets them on the way.
 
 use crate::base::address::IpAddr;
 use crate::base::ids::{InstanceId, ServiceId};
@@ -114,8 +114,8 @@ pub enum Order {
     Scale(ServiceId, u32),
     /// End one instance and lower the number wanted by one.
     Kill(InstanceId),
-    /// End one instance that will not do, and put another in its place: the number wanted stays. It
-    /// is listed as failed with these flags and this message.
+    /// Ends an instance that never became healthy within its grace; requested count is not lowered;
+    /// recorded as failed with these flags.
     Fail(InstanceId, Flags, String),
     /// End all instances and forget the service.
     Delete(ServiceId),

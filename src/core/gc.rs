@@ -88,7 +88,8 @@ impl<M: Clone + PartialEq> Collector<M> {
         candidates
     }
 
-    /// A candidate has been deleted. If it is still listed in the next round, its clock starts anew.
+    /// A candidate has been deleted. If it is still listed in the next round, its clock starts
+    /// anew.
     pub fn collected(&mut self, id: &ServiceId) {
         self.entries.remove(id.as_str());
     }
@@ -180,9 +181,10 @@ impl Rule for Broken {
 
     fn remember(&self, old: Option<&Failures>, seen: Failures) -> Option<Failures> {
         let reached = old.is_some_and(|it| it.limit_reached) || seen.hosts.len() >= self.min_hosts;
-        Some(match !seen.has_healthy && reached {
-            true => Failures { hosts: BTreeSet::new(), limit_reached: true, ..seen },
-            false => Failures { limit_reached: false, ..seen },
+        Some(if !seen.has_healthy && reached {
+            Failures { hosts: BTreeSet::new(), limit_reached: true, ..seen }
+        } else {
+            Failures { limit_reached: false, ..seen }
         })
     }
 

@@ -85,6 +85,7 @@ impl<'a> Exchange<'a> {
         out: &mut impl Write,
     ) -> io::Result<Next> {
         let framing = self.request.framing()?;
+        let expects = self.request.says("expect", "100-continue");
         if self.plan.crash == Crash::Exit {
             std::process::exit(1);
         }
@@ -92,7 +93,7 @@ impl<'a> Exchange<'a> {
             return self.tunnel(incoming, out);
         }
         if !self.plan.early {
-            if self.request.says("expect", "100-continue") {
+            if expects {
                 out.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
                 out.flush()?;
             }
@@ -115,7 +116,8 @@ impl<'a> Exchange<'a> {
             content: self.content()?,
             with_body: self.request.method != "HEAD",
             chunks_understood: self.request.minor > 0,
-            keep_alive: self.request.keep_alive(),
+            // Whoever waited for `100 Continue` and got an answer may leave the body out.
+            keep_alive: self.request.keep_alive() && !(self.plan.early && expects),
         };
         let next = response.write(&mut self.turn, out)?;
         if self.plan.early && next == Next::Stay {

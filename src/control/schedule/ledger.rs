@@ -1,4 +1,5 @@
-//! What is wanted of each service, what runs of it, and what follows: who is launched, who is ended.
+//! What is wanted of each service, what runs of it, and what follows: who is launched, who is
+//! ended.
 //!
 //! ```text
 //!             launched                 Kill, Fail, Delete, End, ended, over memory
@@ -6,8 +7,9 @@
 //!     ▲                                                                    SIGTERM, then SIGKILL
 //!     └── back-off, while fewer are active than wanted
 //! ```
-//! An instance leaves `active` the moment it is decided that it ends, so that nobody sends it another
-//! request; it is *gone* only when no process of its group is left, and keeps its ports until then.
+//! An instance leaves `active` the moment it is decided that it ends, so that nobody sends it
+//! another request; it is *gone* only when no process of its group is left, and keeps its ports
+//! until then.
 
 use super::backoff::Backoff;
 use crate::base::ids::{InstanceId, ServiceId};
@@ -114,8 +116,8 @@ impl Ledger {
         service.fail(&Active { fact, launched_at: now, grace: Duration::ZERO }, now);
     }
 
-    /// The process that was launched has ended; others of its group may still run. `exit_code` as in
-    /// [`InstanceFact`].
+    /// The process that was launched has ended; others of its group may still run. `exit_code` as
+    /// in [`InstanceFact`].
     pub(super) fn ended(
         &mut self,
         id: &InstanceId,
@@ -169,7 +171,7 @@ impl Ledger {
     /// Launches what is missing, and kills what did not end in time.
     pub(super) fn tick(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         for service in self.services.values() {
-            if service.backoff.next_launch() <= now {
+            if service.may_launch(now) {
                 let launch = || Effect::Launch(Arc::clone(&service.description));
                 effects.extend((0..service.missing()).map(|_| launch()));
             }
@@ -187,6 +189,11 @@ impl Ledger {
         let lacking = self.services.values().filter(|it| it.missing() > 0);
         let launches = lacking.map(|it| it.backoff.next_launch());
         launches.chain(self.ending.values().copied().flatten()).min()
+    }
+
+    /// Whether an instance of this service may be launched now.
+    pub(super) fn may_launch(&self, id: &ServiceId, now: Instant) -> bool {
+        self.services.get(id).is_some_and(|it| it.may_launch(now))
     }
 
     /// Whether the end was ordered and everything is gone.
@@ -263,6 +270,10 @@ impl Service {
     /// How many instances are to be launched.
     fn missing(&self) -> usize {
         usize::try_from(self.requested).unwrap_or(usize::MAX).saturating_sub(self.active.len())
+    }
+
+    fn may_launch(&self, now: Instant) -> bool {
+        self.missing() > 0 && self.backoff.next_launch() <= now
     }
 
     /// Notes a failed instance; the oldest is forgotten when there are too many.

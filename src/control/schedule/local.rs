@@ -1,9 +1,9 @@
 //! The local scheduler: instances are processes of this host, children of this process.
 //!
-//! One plain thread owns them all. It takes orders, looks after its children ten times a second while
-//! there are any, has the [`Ledger`] decide, and carries out what it decides. Nothing it does waits,
-//! except for the disk. It must be started from a thread that is not pinned to a core: the instances
-//! inherit that.
+//! One plain thread owns them all. It takes orders, looks after its children ten times a second
+//! while there are any, has the [`Ledger`] decide, and carries out what it decides. Nothing it does
+//! waits, except for the disk. It must be started from a thread that is not pinned to a core: the
+//! instances inherit that.
 
 use super::census::Census;
 use super::environment::{Place, environment};
@@ -254,14 +254,11 @@ impl<R: Fn(Report) + Send + 'static> LocalScheduler<R> {
 
     fn launch(&mut self, description: &Description) {
         let now = clock::now();
+        if !self.ledger.may_launch(&description.id, now) {
+            return; // One of the same turn could not be launched; this one would not fare better.
+        }
         self.listing_at = now;
-        let mut fact = match new_fact(description, &self.records) {
-            Ok(fact) => fact,
-            Err(error) => {
-                tracing::error!(%error, "no chance for an instance id");
-                return;
-            }
-        };
+        let mut fact = new_fact(description, &self.records);
         match self.spawn(description, &fact.id, now) {
             Ok(running) => {
                 fact.pid = Some(running.process.pid());
@@ -311,10 +308,13 @@ impl<R: Fn(Report) + Send + 'static> LocalScheduler<R> {
         };
         let started = Process::spawn(launch).and_then(|process| {
             // What is not recorded would outlive a crash, so it does not run.
-            self.records.add(id, process.pid()).inspect_err(|_| {
-                process.signal_group(Signal::Kill);
-            })?;
-            Ok(process)
+            match self.records.add(id, process.pid()) {
+                Ok(()) => Ok(process),
+                Err(error) => {
+                    process.kill_and_wait();
+                    Err(error)
+                }
+            }
         });
         match started {
             Ok(process) => Ok(Running { process, output, ports }),
@@ -378,13 +378,14 @@ fn sweep(directories: &Receiver<PathBuf>) {
 }
 
 /// A new instance, before it has ports and a process.
-fn new_fact(description: &Description, records: &Records) -> io::Result<InstanceFact> {
+fn new_fact(description: &Description, records: &Records) -> InstanceFact {
     let started_at = clock::date();
     // The date, in the digits below it what the clock counts, and chance: no id comes twice, also
     // not after a restart, and ids sort by age.
     let nanos = u128::from(started_at.0) * 1_000_000 + u128::from(clock::now().0 % 1_000_000);
-    let id = InstanceId::new(&description.id, &format!("{nanos:x}-{}", random_hex(4)?));
-    Ok(InstanceFact {
+    let chance = random_hex(4).unwrap_or_else(|_| format!("{:08x}", std::process::id()));
+    let id = InstanceId::new(&description.id, &format!("{nanos:x}-{chance}"));
+    InstanceFact {
         log_directory: records.directory(&id).to_string_lossy().into_owned(),
         id,
         host: IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -394,7 +395,7 @@ fn new_fact(description: &Description, records: &Records) -> io::Result<Instance
         exit_code: None,
         flags: Flags::default(),
         message: String::new(),
-    })
+    }
 }
 
 /// Whether nobody is bound to this port, neither on the loopback address nor on all.

@@ -156,7 +156,3 @@ impl Aggregator {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "tests.rs"]
-mod tests;

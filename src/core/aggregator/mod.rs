@@ -10,6 +10,9 @@ mod machine;
 mod service;
 mod state;
 
+#[cfg(test)]
+mod tests;
+
 pub use deployment::{DeploymentError, DeploymentRules, deployment_error};
 pub use health::{CheckError, Outcome};
 pub use machine::Aggregator;

@@ -302,10 +302,8 @@ impl Service {
         let healthy = list(&|it| it.instance.healthy);
         let unhealthy = list(&|it| !it.instance.healthy);
         let mut failed = self.failed();
-        let deployment_error = match healthy.is_empty() {
-            true => deployment_error(&failed, &unhealthy, rules),
-            false => None,
-        };
+        let without_healthy = || deployment_error(&failed, &unhealthy, rules);
+        let deployment_error = healthy.is_empty().then(without_healthy).flatten();
         let hungry = |it: &Arc<Instance>| it.fact.flags.has(Flags::MEMORY_LIMIT_EXCEEDED);
         let instability = failed.iter().any(hungry).then_some(Instability::NotEnoughMemory);
         failed.drain(..failed.len().saturating_sub(FAILED_MAX));
@@ -367,9 +365,8 @@ impl Service {
         for address in addresses {
             let fact = server(&description.id, *address);
             let id = fact.id.clone();
-            let tracked = before.remove(&id).unwrap_or_else(|| match checked {
-                true => Tracked::new(fact, Date(0)),
-                false => Tracked::trusted(fact),
+            let tracked = before.remove(&id).unwrap_or_else(|| {
+                if *checked { Tracked::new(fact, Date(0)) } else { Tracked::trusted(fact) }
             });
             self.active.insert(id, tracked);
         }

@@ -1,12 +1,15 @@
 //! Stories of services, told to an aggregator.
 
-use super::super::health::CheckError;
-use super::super::state::{Instability, Instance, Status};
-use super::*;
-use crate::base::time::Duration;
-use crate::core::fact::{Flags, InstanceFact};
+use super::{
+    Aggregator, CheckError, DeploymentRules, Instability, Instance, Outcome, State, Status,
+};
+use crate::base::ids::{InstanceId, ServiceId};
+use crate::base::time::{Date, Duration};
+use crate::core::autoscaler::Standing;
+use crate::core::fact::{Flags, InstanceFact, Order, ServiceFact};
 use crate::core::fixture;
-use crate::core::service::{Origin, Parameters};
+use crate::core::service::{Description, Origin, Parameters};
+use std::sync::Arc;
 
 const RULES: DeploymentRules = DeploymentRules { min_failed: 2, min_hosts: 1 };
 /// When all instances were started.
@@ -323,11 +326,13 @@ fn old_instances_and_marked_ones_expire() {
     world.list();
     world.check(0, Outcome::Healthy);
     world.aggregator.expire(&id(1));
-    assert_eq!((world.tick(60).len(), names(&world.state().expired)), (1, "01".into()));
+    assert_eq!((world.tick(60).len(), names(&world.state().expired)), (0, "01".into()));
     world.tick(61);
     let state = world.state();
     assert_eq!(names(&state.expired), "00 01");
-    assert_eq!(state.expired_counts(), (1, 1));
+    let standing = Standing::of(&state, 7);
+    assert_eq!((standing.expired_healthy, standing.expired_unhealthy), (1, 1));
+    assert_eq!((standing.task_count, standing.healthy, standing.outstanding), (3, 1, 7));
     assert_eq!(names(&state.healthy), "00", "an expired instance still takes requests");
     world.list();
     assert_eq!(world.changes(), 0, "a listing does not take the flag away");

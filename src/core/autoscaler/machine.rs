@@ -10,6 +10,7 @@ use super::prompt::{Demand, Envelope, Prompt};
 use super::reason::Reason;
 use crate::base::ids::ServiceId;
 use crate::base::time::{Duration, Instant};
+use crate::core::aggregator;
 use crate::core::service::{Parameters, ScalingPolicy};
 use std::collections::HashMap;
 
@@ -20,7 +21,7 @@ const URGENT: Duration = Duration::from_millis(100);
 /// to running requests, but a service that is broken as a whole must not be doubled.
 const EXPIRED_UNHEALTHY_MAX: u32 = 2;
 
-/// One service as the autoscaler is shown it.
+/// One service as the autoscaler is shown it. Services of the operator's own servers are not shown.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {
     /// Its id.
@@ -50,6 +51,21 @@ pub struct Standing {
     pub expired_unhealthy: u32,
     /// Requests that run or wait.
     pub outstanding: u32,
+}
+
+impl Standing {
+    /// Of a service in this state, with so many requests that run or wait.
+    pub fn of(state: &aggregator::State, outstanding: u32) -> Self {
+        let (expired_healthy, expired_unhealthy) = state.expired_counts();
+        Self {
+            requested: state.counts.requested,
+            task_count: state.counts.scheduled,
+            healthy: state.counts.healthy,
+            expired_healthy,
+            expired_unhealthy,
+            outstanding,
+        }
+    }
 }
 
 /// Where the number of instances goes.
@@ -254,7 +270,8 @@ impl Memory {
     fn envelope(&mut self, input: &Input<'_>, config: Option<&Config>, now: Instant) -> Envelope {
         match (input.parameters.scaling_policy, config) {
             (ScalingPolicy::Prompt, Some(config)) => {
-                self.prompt.observe(&input.demand, now);
+                let slots = f64::from(input.standing.healthy) * config.concurrency;
+                self.prompt.observe(&input.demand, slots, now);
                 let outstanding = input.standing.outstanding;
                 self.prompt.envelope(config.concurrency, outstanding, input.boot_time)
             }
@@ -275,8 +292,8 @@ pub struct Before {
 }
 
 /// One service in one cycle (control-plane §10.3): shows `scale` what it needs to see, and returns
-/// its decision with the new trend, if that changed. Decides nothing while no time has been counted,
-/// or when `scale` cannot decide.
+/// its decision with the new trend, if that changed. Decides nothing while no time has been
+/// counted, or when `scale` cannot decide.
 pub fn orchestrate(
     before: &Before,
     standing: &Standing,

@@ -27,9 +27,9 @@ const BLOCK: f64 = 5.0;
 const BLOCKS: usize = 12;
 /// Samples remembered; each lasts at least a second.
 const SAMPLES: usize = 6;
-/// What is left of the weight of served requests, per sample with new ones.
+/// What is left of the weight of served requests after a second in which more were served.
 const FADE: f64 = 0.9;
-/// Seconds a request takes, until one has completed.
+/// Seconds the first request is thought to take, before any was seen.
 const SERVICE_TIME_FIRST: f64 = 1.0;
 /// Seconds an instance takes to become healthy, until one has.
 const BOOT_FIRST: f64 = 5.0;
@@ -100,6 +100,8 @@ pub struct Prompt {
     block_integral: f64,
     served: f64,
     served_seconds: f64,
+    running_seconds: f64,
+    slots: f64,
     floor: f64,
 }
 
@@ -115,14 +117,16 @@ impl Prompt {
             blocks: [f32::INFINITY; BLOCKS],
             block_seconds: 0.0,
             block_integral: 0.0,
-            served: 0.0,
-            served_seconds: 0.0,
+            served: 1.0,
+            served_seconds: SERVICE_TIME_FIRST,
+            running_seconds: SERVICE_TIME_FIRST,
+            slots: 0.0,
             floor: 0.0,
         }
     }
 
-    /// The counters stand here now.
-    pub fn observe(&mut self, demand: &Demand, now: Instant) {
+    /// The counters stand here now, and healthy instances have so many slots in all.
+    pub fn observe(&mut self, demand: &Demand, slots: f64, now: Instant) {
         let seconds = (now - self.seen_at).as_secs_f64();
         let last = std::mem::replace(&mut self.seen, *demand);
         self.seen_at = now;
@@ -132,12 +136,12 @@ impl Prompt {
         let integral = elapsed(last.concurrency_integral, demand.concurrency_integral);
         self.block_seconds += seconds;
         self.block_integral += integral;
-        if completions > 0 {
-            let fade = FADE.powf(seconds);
-            self.served = self.served * fade + completions as f64;
-            self.served_seconds = self.served_seconds * fade
-                + elapsed(last.service_time_sum, demand.service_time_sum);
-        }
+        let slots = std::mem::replace(&mut self.slots, slots).midpoint(slots);
+        let fade = if completions > 0 { FADE.powf(seconds) } else { 1.0 };
+        let served_seconds = elapsed(last.service_time_sum, demand.service_time_sum);
+        self.served = self.served * fade + completions as f64;
+        self.served_seconds = self.served_seconds * fade + served_seconds;
+        self.running_seconds = self.running_seconds * fade + integral.min(slots * seconds);
         if self.floor > 0.0 {
             self.floor *= (-seconds / HOLD).exp();
         }
@@ -187,8 +191,12 @@ impl Prompt {
     }
 
     /// Seconds a request takes at an instance, newer ones weighing more.
+    ///
+    /// Of requests that began lately only the short ones have completed, so their mean is too low
+    /// just when a load sets in. Slot-seconds per completion also count those still running: while
+    /// requests wait all slots are taken, else all outstanding requests run.
     pub fn service_time(&self) -> f64 {
-        if self.served > 0.0 { self.served_seconds / self.served } else { SERVICE_TIME_FIRST }
+        self.served_seconds.max(self.running_seconds) / self.served
     }
 
     fn backlog(&self) -> Option<Backlog> {
@@ -259,7 +267,7 @@ mod tests {
             demand.completions += u64::from(rate);
             demand.service_time_sum += SECOND * rate;
             demand.concurrency_integral += SECOND * rate;
-            prompt.observe(&demand, now);
+            prompt.observe(&demand, f64::from(rate), now);
         }
         (prompt, demand, now)
     }
@@ -279,7 +287,7 @@ mod tests {
     #[test]
     fn without_an_aged_waiter_there_is_no_floor() {
         let (mut prompt, demand, now) = steady(8, 60);
-        prompt.observe(&waiting(&demand, 4, 200), now);
+        prompt.observe(&waiting(&demand, 4, 200), 8.0, now);
         let it = prompt.envelope(1.0, 12, None);
         assert_eq!((it.floor, it.backlog), (0.0, None));
         assert!((it.cap - (8.0 / 0.7 + 1.0)).abs() < 1e-6);
@@ -288,7 +296,7 @@ mod tests {
     #[test]
     fn an_aged_waiter_asks_for_rate_and_backlog() {
         let (mut prompt, demand, now) = steady(8, 20);
-        prompt.observe(&waiting(&demand, 4, 201), now);
+        prompt.observe(&waiting(&demand, 4, 201), 8.0, now);
         let it = prompt.envelope(1.0, 12, None);
         assert!((it.floor - (8.0 / 0.8 + 4.0 / 2.0)).abs() < 1e-6, "{it:?}");
         let half = prompt.clone().envelope(4.0, 12, None);
@@ -299,12 +307,12 @@ mod tests {
     #[test]
     fn a_floor_is_held_and_decays() {
         let (mut prompt, demand, now) = steady(8, 20);
-        prompt.observe(&waiting(&demand, 4, 300), now);
+        prompt.observe(&waiting(&demand, 4, 300), 8.0, now);
         let before = prompt.envelope(1.0, 12, None).floor;
-        prompt.observe(&demand, now + SECOND * 30);
+        prompt.observe(&demand, 8.0, now + SECOND * 30);
         let after = prompt.envelope(1.0, 0, None).floor;
         assert!((after - before / std::f64::consts::E).abs() < 1e-9);
-        prompt.observe(&demand, now + SECOND * 600);
+        prompt.observe(&demand, 8.0, now + SECOND * 600);
         assert_eq!(prompt.envelope(1.0, 0, None).floor, 0.0);
     }
 
@@ -313,7 +321,7 @@ mod tests {
         let (mut prompt, demand, mut now) = steady(8, 20);
         for second in 1..=65 {
             now += SECOND;
-            prompt.observe(&demand, now);
+            prompt.observe(&demand, 8.0, now);
             let cap = prompt.envelope(1.0, 0, None).cap;
             assert_eq!(cap > 1.0, second < 60, "{second}: {cap}");
         }
@@ -335,10 +343,20 @@ mod tests {
     }
 
     #[test]
+    fn requests_that_still_run_count_for_the_service_time() {
+        let (mut prompt, mut demand, now) = steady(8, 60);
+        demand.completions += 4;
+        demand.service_time_sum += SECOND / 10 * 4;
+        demand.concurrency_integral += SECOND * 100;
+        prompt.observe(&demand, 8.0, now + SECOND);
+        assert!(prompt.service_time() > 1.0, "8 slots were taken for a second, 92 waited");
+    }
+
+    #[test]
     fn counters_may_start_anew() {
         let (mut prompt, _, now) = steady(8, 20);
         let anew = Demand { arrivals: 3, ..Demand::default() };
-        prompt.observe(&anew, now + SECOND);
+        prompt.observe(&anew, 8.0, now + SECOND);
         assert!(prompt.rate() < 8.0);
     }
 }

@@ -20,6 +20,9 @@ use crate::wire::codec::{Cause, Close, Codec, Input, Needs, Part, Read, Stream};
 use crate::wire::head::{Head, Length};
 use http::Method;
 
+/// Most interim heads before the final one. No room bounds them on their way to the client.
+const INTERIM_MOST: u8 = 16;
+
 /// The machine of one connection to an instance.
 #[derive(Debug)]
 pub struct Client {
@@ -31,6 +34,8 @@ pub struct Client {
     stream: Stream,
     /// Method of the request at hand.
     asked: Method,
+    /// Interim heads that came.
+    interim: u8,
     /// The response allows another request on this connection.
     keep: bool,
     retiring: bool,
@@ -56,6 +61,7 @@ impl Client {
             cause: Cause::Closed,
             stream: Stream(0),
             asked: Method::GET,
+            interim: 0,
             keep: true,
             retiring: false,
             close: Close::Open,
@@ -81,7 +87,13 @@ impl Client {
         };
         match parsed {
             Ok(facts) => {
-                if !self.head.status.is_informational() {
+                if self.head.status.is_informational() {
+                    self.interim += 1;
+                    if self.interim > INTERIM_MOST {
+                        let wrong = Wrong::bad("There are too many interim responses.");
+                        return self.cut(bytes.len(), malformed(wrong));
+                    }
+                } else {
                     self.phase = Phase::Body;
                     self.keep = facts.keep;
                     self.inlet.begin(facts.body);
@@ -144,6 +156,7 @@ impl Client {
         self.stream = stream;
         self.asked.clone_from(&head.method);
         self.phase = Phase::Head;
+        self.interim = 0;
         self.inlet.reset_room();
         outlet::request(head, out);
         outlet::framing(length, out);

@@ -19,7 +19,7 @@ use std::mem::MaybeUninit;
 const FIELDS_MOST: usize = 256;
 const _: () = assert!(Limits::PRODUCTION.head_fields <= FIELDS_MOST);
 
-type Lines<'a> = [MaybeUninit<Header<'a>>; FIELDS_MOST];
+type Headers<'a> = [MaybeUninit<Header<'a>>; FIELDS_MOST];
 
 /// Why bytes are refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -50,7 +50,7 @@ impl Wrong {
 
 /// Reads a request's head.
 pub(super) fn request(bytes: &[u8], fields: usize, head: &mut Head) -> Result<Facts, Wrong> {
-    let mut lines: Lines<'_> = [const { MaybeUninit::uninit() }; FIELDS_MOST];
+    let mut lines: Headers<'_> = [const { MaybeUninit::uninit() }; FIELDS_MOST];
     let mut parsed = httparse::Request::new(&mut []);
     let result = ParserConfig::default().parse_request_with_uninit_headers(
         &mut parsed,
@@ -69,16 +69,16 @@ pub(super) fn request(bytes: &[u8], fields: usize, head: &mut Head) -> Result<Fa
     if head.method == Method::CONNECT {
         return Err(Wrong::missing("CONNECT is not offered."));
     }
-    let found = Found::scan(Kind::Request, parsed.headers, fields, &mut head.fields)?;
-    address(path.as_bytes(), found.host, head)?;
-    head.length = found.declared(head.version)?;
+    let control = Control::scan(Kind::Request, parsed.headers, fields, &mut head.fields)?;
+    address(path.as_bytes(), control.host, head)?;
+    head.length = control.declared(head.version)?;
     let body = match head.length {
         Length::Absent => Body::Over,
         Length::Exact(length) => Body::exact(length),
         Length::Unknown => Body::CHUNKED,
     };
-    let expects = found.expects && head.version == Version::HTTP_11 && !body.is_over();
-    Ok(Facts { body, keep: found.connection.keep(head.version), expects })
+    let expects = control.expects && head.version == Version::HTTP_11 && !body.is_over();
+    Ok(Facts { body, keep: control.connection.keep(head.version), expects })
 }
 
 /// Reads the head of a response to a request of this method.
@@ -88,7 +88,7 @@ pub(super) fn response(
     asked: &Method,
     head: &mut Head,
 ) -> Result<Facts, Wrong> {
-    let mut lines: Lines<'_> = [const { MaybeUninit::uninit() }; FIELDS_MOST];
+    let mut lines: Headers<'_> = [const { MaybeUninit::uninit() }; FIELDS_MOST];
     let mut parsed = httparse::Response::new(&mut []);
     let result = ParserConfig::default().parse_response_with_uninit_headers(
         &mut parsed,
@@ -106,8 +106,8 @@ pub(super) fn response(
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Wrong::bad("The protocol was switched unasked."));
     }
-    let found = Found::scan(Kind::Response, parsed.headers, fields, &mut head.fields)?;
-    let declared = found.declared(head.version)?;
+    let control = Control::scan(Kind::Response, parsed.headers, fields, &mut head.fields)?;
+    let declared = control.declared(head.version)?;
     let silent = head.status.is_informational() || head.status == StatusCode::NO_CONTENT;
     head.length = if silent { Length::Absent } else { declared };
     let bodyless = silent || head.status == StatusCode::NOT_MODIFIED || *asked == Method::HEAD;
@@ -120,7 +120,7 @@ pub(super) fn response(
             Body::UntilClose
         }
     };
-    let keep = found.connection.keep(head.version) && !matches!(body, Body::UntilClose);
+    let keep = control.connection.keep(head.version) && !matches!(body, Body::UntilClose);
     Ok(Facts { body, keep, expects: false })
 }
 
@@ -256,7 +256,7 @@ fn special(name: &[u8]) -> Option<Special> {
 
 /// What the special fields of a head say.
 #[derive(Debug, Default)]
-struct Found<'a> {
+struct Control<'a> {
     length: Option<u64>,
     coding: Coding,
     host: Option<&'a [u8]>,
@@ -301,7 +301,7 @@ impl Connection {
     }
 }
 
-impl<'a> Found<'a> {
+impl<'a> Control<'a> {
     /// Puts plain fields into `fields` and the meaning of the others here.
     fn scan(
         kind: Kind,
@@ -309,25 +309,25 @@ impl<'a> Found<'a> {
         most: usize,
         fields: &mut Fields,
     ) -> Result<Self, Wrong> {
-        let mut found = Self::default();
+        let mut control = Self::default();
         for header in headers {
             let name = header.name.as_bytes();
             match (special(name), kind) {
-                (Some(special), Kind::Request) => found.add(special, header.value)?,
+                (Some(special), Kind::Request) => control.add(special, header.value)?,
                 (None | Some(Special::Host | Special::Expect), _) => {
                     fields.push(name, header.value);
                 }
-                (Some(special), Kind::Response) => found.add(special, header.value)?,
+                (Some(special), Kind::Response) => control.add(special, header.value)?,
             }
         }
         // Removing the named ones costs names times fields: both are bounded.
-        if found.connection.named > most {
+        if control.connection.named > most {
             return Err(TOO_MANY);
         }
-        if found.connection.named > 0 {
+        if control.connection.named > 0 {
             remove_named(headers, fields);
         }
-        Ok(found)
+        Ok(control)
     }
 
     fn add(&mut self, special: Special, value: &'a [u8]) -> Result<(), Wrong> {

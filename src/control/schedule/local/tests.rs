@@ -306,10 +306,23 @@ fn an_instance_that_will_not_do_is_replaced() {
 }
 
 #[test]
+fn a_port_on_which_somebody_listens_is_not_given() {
+    for host in ["127.0.0.1:0", "0.0.0.0:0", "[::]:0"] {
+        let Ok(listener) = TcpListener::bind(host) else {
+            assert_eq!(host, "[::]:0", "not every host has IPv6");
+            continue;
+        };
+        assert!(!is_unbound(listener.local_addr().unwrap().port()), "{host}");
+    }
+}
+
+#[test]
 fn a_service_that_cannot_be_launched_says_why() {
     let play = Play::new();
-    play.create("a\0b", 1);
-    let failed = play.until_failed(1).remove(0);
+    play.create("a\0b", 5);
+    let service = play.until("failed", |it| !it.failed.is_empty());
+    assert_eq!(service.failed.len(), 1, "one says it all");
+    let failed = &service.failed[0];
     assert!(failed.message.starts_with("cannot be launched: "), "{failed:?}");
 }
 

@@ -1,6 +1,8 @@
 //! Room: no body byte passes without it, none is lost, none is kept beyond bounds.
 
-use super::{Close, Codec, Driver, Habit, LIMITS, Length, Part, Server};
+use super::driver::{
+    Close, Codec, Driver, Habit, LIMITS, Length, Part, START, Server, response_head,
+};
 use crate::base::limits::Limits;
 
 const EXACT: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n";
@@ -93,7 +95,7 @@ fn continue_is_not_sent_where_it_makes_no_sense() {
     }
     let mut driver = Driver::server(Habit::Watch);
     driver.feed(EXPECTS.as_bytes());
-    driver.write(Part::Head(&super::response_head(100, Length::Absent)));
+    driver.write(Part::Head(&response_head(100, Length::Absent)));
     driver.room(5);
     assert_eq!(driver.out_text(), CONTINUE, "the instance's own");
 }
@@ -127,7 +129,7 @@ fn an_answer_stays_open_if_the_unread_body_is_at_hand() {
 
 #[test]
 fn what_one_receive_may_bring_bounds_what_is_kept() {
-    let mut driver = Driver::new(Server::new(&Limits::TINY, super::START), Habit::Watch);
+    let mut driver = Driver::new(Server::new(&Limits::TINY, START), Habit::Watch);
     let bytes = format!("{CHUNKED}ffff\r\n{}", "a".repeat(1000));
     let mut rest = bytes.as_bytes();
     loop {

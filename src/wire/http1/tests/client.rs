@@ -1,8 +1,8 @@
 //! The instance-facing side: requests as they are written, responses as they are read, and when the
 //! connection may be used again.
 
-use super::{
-    Client, Close, Codec, Driver, Habit, LIMITS, Length, Part, Server, request_head,
+use super::driver::{
+    Client, Close, Codec, Driver, Habit, LIMITS, Length, Part, Server, request_head, response_head,
     same_at_every_cut,
 };
 use crate::wire::codec::Cause;
@@ -142,6 +142,15 @@ fn the_end_of_the_connection_ends_or_cuts() {
 }
 
 #[test]
+fn interim_heads_are_bounded() {
+    let mut driver = Driver::client(Method::GET, Habit::Room);
+    driver.feed(&b"HTTP/1.1 103 Early\r\n\r\n".repeat(16));
+    assert_eq!((driver.said.len(), driver.close()), (16, Close::Open));
+    driver.feed(b"HTTP/1.1 103 Early\r\n\r\n");
+    assert_eq!(driver.said.last().unwrap(), "cut InstanceError");
+}
+
+#[test]
 fn an_idle_connection_is_watched() {
     let response = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
     let idle = || {
@@ -243,7 +252,7 @@ fn round_trip(method: &Method, length: Length) {
         client.write(Part::Head(&head)).room(100);
         send(&mut client, body);
         server.feed(&std::mem::take(&mut client.out));
-        let mut answer = super::response_head(200, length);
+        let mut answer = response_head(200, length);
         answer.fields.push(b"x-b", b"2");
         server.write(Part::Head(&answer));
         send(&mut server, body);
@@ -282,7 +291,7 @@ fn send<C: Codec>(driver: &mut Driver<C>, body: &[u8]) {
 fn an_unknown_length_survives_http_1_0() {
     let mut server: Driver<Server> = Driver::server(Habit::Room);
     server.feed(b"GET / HTTP/1.0\r\n\r\n");
-    server.write(Part::Head(&super::response_head(200, Length::Unknown)));
+    server.write(Part::Head(&response_head(200, Length::Unknown)));
     send(&mut server, b"abc");
     let mut client = Driver::client(Method::GET, Habit::Room);
     client.feed(&server.out).end();

@@ -1,6 +1,8 @@
 //! The life of a client connection: deadlines, keep-alive, pipelining, retiring, half-closing.
 
-use super::{Close, Codec, Driver, Duration, Habit, LIMITS, Length, Part, START};
+use super::driver::{
+    Close, Codec, Driver, Duration, Habit, Input, LIMITS, Length, Part, START, response_head,
+};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const HALF: &[u8] = b"GET / HTTP/1.1\r\nHo";
@@ -75,7 +77,7 @@ fn one_request_is_in_progress_at_a_time() {
 #[test]
 fn an_answer_before_the_end_of_a_request_without_body_keeps_the_connection() {
     let mut driver = Driver::server(Habit::Watch);
-    let used = driver.read(super::Input::Bytes(GET));
+    let used = driver.read(Input::Bytes(GET));
     assert_eq!(used, GET.len());
     driver.answer(Length::Exact(0));
     assert!(driver.needs().idle);
@@ -98,7 +100,7 @@ fn retiring_lets_the_exchange_at_hand_end() {
     assert_eq!(driver.close(), Close::Flush);
 
     let mut driver = Driver::server(Habit::Watch);
-    driver.feed(GET).write(Part::Head(&super::response_head(200, Length::Exact(0))));
+    driver.feed(GET).write(Part::Head(&response_head(200, Length::Exact(0))));
     driver.codec.retire();
     driver.write(Part::End(None));
     assert!(!driver.out_text().contains("close"), "its head was written before");

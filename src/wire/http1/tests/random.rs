@@ -1,7 +1,7 @@
 //! Random bytes and random cuts of nearly good bytes: no panic, no endless reading, the same result
 //! however they are cut.
 
-use super::{Driver, Habit};
+use super::driver::{Driver, Habit};
 use http::Method;
 use proptest::collection::vec;
 use proptest::prelude::*;

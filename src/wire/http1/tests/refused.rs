@@ -1,6 +1,6 @@
 //! Requests that are refused, with which status; and the tricks by which requests are smuggled.
 
-use super::{Close, Driver, Habit, same_at_every_cut};
+use super::driver::{Close, Driver, Habit, Length, START, same_at_every_cut};
 use crate::base::limits::Limits;
 use crate::wire::http1::Server;
 
@@ -170,7 +170,7 @@ fn malformed_chunks_cut_the_stream_and_close() {
         let last = driver.said.last().unwrap();
         assert_eq!(last, "cut BadRequest", "{chunks:?} gave {:?}", driver.said);
         assert!(driver.said.iter().all(|it| !it.starts_with("GET")), "{chunks:?}");
-        driver.answer(super::Length::Exact(0));
+        driver.answer(Length::Exact(0));
         assert!(driver.out_text().contains("connection: close"), "{chunks:?}");
         assert_eq!(driver.close(), Close::Flush, "{chunks:?}");
     }
@@ -180,7 +180,7 @@ fn malformed_chunks_cut_the_stream_and_close() {
 fn everything_is_bounded() {
     let host = "GET / HTTP/1.1\r\nHost: a\r\n";
     let chunked = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let tiny = || Driver::new(Server::new(&Limits::TINY, super::START), Habit::Answer);
+    let tiny = || Driver::new(Server::new(&Limits::TINY, START), Habit::Answer);
     let field = |bytes: usize| format!("{host}X: {}\r\n\r\n", "a".repeat(bytes - host.len() - 7));
     let most = Limits::TINY.head_bytes;
     assert_eq!(tiny().feed(field(most).as_bytes()).said.len(), 2, "as long as may be");

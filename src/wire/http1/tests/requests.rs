@@ -1,6 +1,6 @@
 //! Well-formed requests: what is yielded, at every cut of the bytes.
 
-use super::{Close, Codec, Driver, Habit, Input, Part, same_at_every_cut};
+use super::driver::{Close, Codec, Driver, Habit, Input, Part, same_at_every_cut};
 
 /// Bytes of a connection, and what is said of them.
 const GOOD: &[(&str, &[&str])] = &[

@@ -1,6 +1,6 @@
 //! Responses as they are written: framing, persistence, trailers.
 
-use super::{Close, Driver, Habit, Length, Part, Server, response_head};
+use super::driver::{Close, Driver, Habit, Length, Part, Server, response_head};
 use crate::wire::codec::Cause;
 use crate::wire::fields::Fields;
 

@@ -1,0 +1,9 @@
+//! Plays at the level of bytes: clients and instances on one side, shards on memory in the middle.
+
+mod connections;
+mod failures;
+mod messages;
+mod slots;
+mod streams;
+mod volume;
+mod world;

@@ -1,0 +1,3 @@
+//! Worlds of slots in one thread (being written).
+#[test]
+fn nothing_yet() {}
