@@ -416,7 +416,10 @@ impl Exchange {
         if finishes {
             self.phase = Phase::Finishing;
             // What was under way to the client is gone; the instance may go on.
-            out.push(Effect::Room(Side::Instance, std::mem::take(&mut self.answered.under_way)));
+            match std::mem::take(&mut self.answered.under_way) {
+                0 => {}
+                bytes => out.push(Effect::Room(Side::Instance, bytes)),
+            }
             self.moved(now);
             return;
         }
@@ -424,6 +427,8 @@ impl Exchange {
     }
 
     fn from_instance(&mut self, part: Part<'_>, now: Instant, out: &mut Effects) {
+        let is_asked = matches!(self.phase, Phase::Streaming | Phase::Finishing | Phase::Calling);
+        assert!(is_asked, "an instance speaks when it has been asked");
         match part {
             Part::Head(head) => self.answer(head, now, out),
             Part::Body(bytes) => {
@@ -438,6 +443,7 @@ impl Exchange {
             }
             Part::End(_) => {
                 if self.phase != Phase::Finishing {
+                    assert!(self.answered.head, "a response begins with a head");
                     out.push(Effect::End(Side::Client));
                 }
                 let verdict = self.verdict();

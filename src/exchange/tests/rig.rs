@@ -259,7 +259,7 @@ impl Rig {
             Effect::End(Side::Client) => {
                 assert!(watch.head && !std::mem::replace(&mut watch.ended, true), "one end");
             }
-            Effect::Cut(_) => {}
+            Effect::Cut(side) => watch.under_way[*side as usize] = 0,
             Effect::Head(Side::Instance) | Effect::End(Side::Instance) => {
                 assert!(watch.opened, "nothing leaves before Opened: {effect:?}");
             }

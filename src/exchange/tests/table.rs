@@ -91,7 +91,7 @@ fn every_event_in_every_state() {
     let mut table = String::new();
     for state in STATES {
         for event in EVENTS {
-            table.push_str(&format!("{state:>9} | {event:<16} | {}\n", cell(state, event)));
+            table.push_str(&format!("{state:<9} | {event:<16} | {}\n", cell(state, event)));
         }
     }
     println!("{table}");
