@@ -170,8 +170,8 @@ impl Exchange {
         match event {
             // The client has left; that it leaves again means nothing.
             Event::From(Side::Client, _) if self.phase == Phase::Finishing => {}
-            Event::From(Side::Client, part) => self.from_client(part, now, out),
-            Event::From(Side::Instance, part) => self.from_instance(part, now, out),
+            Event::From(Side::Client, part) => self.client_said(part, now, out),
+            Event::From(Side::Instance, part) => self.instance_said(part, now, out),
             Event::Room(Side::Instance, bytes) => self.instance_took(bytes, now, out),
             Event::Room(Side::Client, bytes) => self.client_took(bytes, now, out),
             Event::Seated(seat) => self.seated(seat, now, out),
@@ -351,7 +351,7 @@ impl Exchange {
         }
     }
 
-    fn from_client(&mut self, part: Part<'_>, now: Instant, out: &mut Effects) {
+    fn client_said(&mut self, part: Part<'_>, now: Instant, out: &mut Effects) {
         match part {
             Part::Head(_) => unreachable!("a request has one head, and it began the exchange"),
             Part::Body(bytes) if self.phase == Phase::Calling => self.body_of_call(bytes, now, out),
@@ -426,7 +426,7 @@ impl Exchange {
         self.end(Outcome::ClientGone, out);
     }
 
-    fn from_instance(&mut self, part: Part<'_>, now: Instant, out: &mut Effects) {
+    fn instance_said(&mut self, part: Part<'_>, now: Instant, out: &mut Effects) {
         let is_asked = matches!(self.phase, Phase::Streaming | Phase::Finishing | Phase::Calling);
         assert!(is_asked, "an instance speaks when it has been asked");
         match part {

@@ -223,7 +223,7 @@ impl Rig {
         let effects = std::mem::take(&mut self.effects);
         let said: Vec<_> = effects.iter().map(|it| self.carry(it)).collect();
         let is_done = self.watch.done.is_some();
-        assert_eq!(is_done && self.exchange.wakeup().is_some(), false, "the dead do not wake");
+        assert!(!is_done || self.exchange.wakeup().is_none(), "the dead do not wake");
         said.join(", ")
     }
 
