@@ -16,6 +16,9 @@ use crate::wire::head::{Head, Length};
 use http::Method;
 use std::sync::Arc;
 
+/// Memory for texts that an exchange keeps between two requests; bodies of calls may be larger.
+const TEXT_BYTES: usize = 16 << 10;
+
 /// One request and its response. Reused for many: [`Exchange::clear`] keeps its memory.
 #[derive(Debug)]
 pub struct Exchange {
@@ -104,6 +107,7 @@ impl Exchange {
         assert!(self.seat.is_none(), "a seat is given back before its exchange is reused");
         self.phase = Phase::Fresh;
         self.text.clear();
+        self.text.shrink_to(TEXT_BYTES);
         self.plan = None;
         self.avoided.clear();
         self.visit = None;
