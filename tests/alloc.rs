@@ -68,7 +68,7 @@ struct Play {
 
 impl Play {
     fn new(description: Description, name: &str) -> Self {
-        let instance = Instance::new("a", "10.0.0.1:80".parse().unwrap(), Date(0), 1);
+        let instance = Instance::new("a", "10.0.0.1:80".parse().expect("an address"), Date(0), 1);
         let instance = Arc::new(instance);
         let slots = Arc::new(ServiceSlots::default());
         let balancing = description.parameters.load_balancing;
@@ -83,7 +83,7 @@ impl Play {
         }));
         let (mut posts, _control) = join(1, || Box::new(|_| Ok(())));
         let joins = Joins {
-            post: posts.pop().unwrap(),
+            post: posts.pop().expect("one"),
             worlds: Arc::new(ArcSwap::from_pointee(world)),
             calls: sync_channel(1).0,
             answers: channel().1,
@@ -92,7 +92,8 @@ impl Play {
         let now = Instant(1_000_000_000);
         let mut shard = Shard::new(Memory::default(), joins, 1, now);
         let client = shard.engine.client();
-        shard.happened(Happening::Accepted(client, "127.0.0.1:9".parse().unwrap()), now);
+        shard
+            .happened(Happening::Accepted(client, "127.0.0.1:9".parse().expect("an address")), now);
         Self { shard, now, client, instance: None, slots: instance, got: Vec::new() }
     }
 
@@ -139,7 +140,7 @@ fn settings() -> Settings {
         user: "alice".into(),
         defaults: Defaults::default(),
         launch_from: Vec::new(),
-        trust_forwarded: vec!["127.0.0.0/8".parse().unwrap()],
+        trust_forwarded: vec!["127.0.0.0/8".parse().expect("a block")],
         launches: true,
         half_close: HalfClose::Gone,
     }
