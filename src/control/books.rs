@@ -3,6 +3,7 @@
 use crate::base::ids::{ServiceId, ShardId};
 use crate::base::time::{Date, Duration};
 use crate::core::autoscaler::Demand;
+use crate::core::catalogue::Traffic;
 use crate::core::pulse::{Beat, Pulse};
 use std::collections::HashMap;
 
@@ -11,6 +12,8 @@ use std::collections::HashMap;
 pub struct Books {
     shards: usize,
     services: HashMap<ServiceId, Book, foldhash::fast::FixedState>,
+    /// Client connections and exchanges of each shard.
+    loads: Vec<(u32, u32)>,
 }
 
 /// One service.
@@ -18,10 +21,9 @@ pub struct Books {
 pub struct Book {
     /// The newest level of each shard.
     levels: Box<[Beat]>,
-    /// Sums since the router began.
-    sums: Beat,
-    arrivals: u64,
-    completions: u64,
+    traffic: Traffic,
+    /// ∫ outstanding · dt, in request-nanoseconds.
+    outstanding_time: u64,
     /// When the last request came.
     pub last_request: Option<Date>,
 }
@@ -29,34 +31,32 @@ pub struct Book {
 impl Books {
     /// Empty books for so many shards.
     pub fn new(shards: usize) -> Self {
-        Self { shards, services: HashMap::default() }
+        Self { shards, services: HashMap::default(), loads: vec![(0, 0); shards] }
     }
 
     /// A shard's pulse came.
     pub fn enter(&mut self, shard: ShardId, pulse: &Pulse, now: Date) {
+        self.loads[usize::from(shard.0)] = (pulse.connections, pulse.exchanges);
         for (id, beat) in &pulse.services {
             let shards = self.shards;
-            let book = self.services.entry(id.clone()).or_insert_with(|| Book::new(shards));
-            book.levels[usize::from(shard.0)] = *beat;
-            book.sums.outstanding_time += beat.outstanding_time;
-            book.sums.service_time += beat.service_time;
-            book.sums.failures = book.sums.failures.saturating_add(beat.failures);
-            book.arrivals += u64::from(beat.arrivals);
-            book.completions += u64::from(beat.completions);
-            if beat.arrivals > 0 {
-                book.last_request = Some(now);
-            }
+            let book = self.services.entry(id.clone()).or_insert_with(|| Book {
+                levels: vec![Beat::default(); shards].into(),
+                traffic: Traffic::default(),
+                outstanding_time: 0,
+                last_request: None,
+            });
+            book.enter(shard, beat, now);
         }
+    }
+
+    /// Client connections and exchanges now, over all shards.
+    pub fn levels(&self) -> (u32, u32) {
+        self.loads.iter().fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1))
     }
 
     /// One service's book.
     pub fn get(&self, id: &ServiceId) -> Option<&Book> {
         self.services.get(id)
-    }
-
-    /// Forgets a service.
-    pub fn forget(&mut self, id: &ServiceId) {
-        self.services.remove(id);
     }
 
     /// What is asked of a service, as the autoscaler wants it.
@@ -66,46 +66,37 @@ impl Books {
 
     /// Requests of a service that run or wait.
     pub fn outstanding(&self, id: &ServiceId) -> u32 {
-        self.get(id).map_or(0, |it| it.level().outstanding)
+        self.get(id).map_or(0, |it| it.traffic.outstanding)
     }
 }
 
 impl Book {
-    fn new(shards: usize) -> Self {
-        Self {
-            levels: vec![Beat::default(); shards].into(),
-            sums: Beat::default(),
-            arrivals: 0,
-            completions: 0,
-            last_request: None,
+    fn enter(&mut self, shard: ShardId, beat: &Beat, now: Date) {
+        self.levels[usize::from(shard.0)] = *beat;
+        self.traffic.count(beat);
+        self.traffic.outstanding = self.levels.iter().map(|it| it.outstanding).sum();
+        self.traffic.waiting = self.levels.iter().map(|it| it.waiting).sum();
+        let oldest = self.levels.iter().filter(|it| it.waiting > 0).map(|it| it.oldest_waiting);
+        self.traffic.oldest_waiting = oldest.max().unwrap_or_default();
+        self.outstanding_time = self.outstanding_time.saturating_add(beat.outstanding_time);
+        if beat.arrivals > 0 {
+            self.last_request = Some(now);
         }
     }
 
-    /// Levels now, over all shards; sums since the router began.
-    pub fn level(&self) -> Beat {
-        let mut level = Beat::default();
-        for it in &self.levels {
-            level.outstanding += it.outstanding;
-            level.waiting += it.waiting;
-            level.oldest_waiting = level.oldest_waiting.max(it.oldest_waiting);
-        }
-        level.arrivals = u32::try_from(self.arrivals).unwrap_or(u32::MAX);
-        level.completions = u32::try_from(self.completions).unwrap_or(u32::MAX);
-        level.failures = self.sums.failures;
-        level.service_time = self.sums.service_time;
-        level.outstanding_time = self.sums.outstanding_time;
-        level
+    /// What was asked of the service.
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
     }
 
     fn demand(&self) -> Demand {
-        let level = self.level();
         Demand {
-            arrivals: self.arrivals,
-            completions: self.completions,
-            service_time_sum: self.sums.service_time,
-            concurrency_integral: Duration::from_nanos(self.sums.outstanding_time),
-            waiting: level.waiting,
-            oldest_waiting: level.oldest_waiting,
+            arrivals: self.traffic.requests,
+            completions: self.traffic.completions,
+            service_time_sum: self.traffic.service_time,
+            concurrency_integral: Duration::from_nanos(self.outstanding_time),
+            waiting: self.traffic.waiting,
+            oldest_waiting: self.traffic.oldest_waiting,
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The control loop: one thread, one closed list of events, everything that decides.
 //!
 //! It owns the aggregator, the autoscaler, the collectors and the publisher; facts come in as
-//! events, worlds and orders go out. Nothing here blocks but the wait for the next event. Must hold:
-//! at most one mutation of a service is under way at the scheduler; what is deleted leaves the world
-//! before the scheduler is told; a request that waits finds its service in the world at once.
+//! events, worlds and orders go out. Nothing here blocks but the wait for the next event. Must
+//! hold: at most one mutation of a service is under way at the scheduler; what is deleted leaves
+//! the world before the scheduler is told; a request that waits finds its service in the world at
+//! once.
 
 use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::{Date, Duration, Instant};
@@ -11,6 +12,7 @@ use crate::control::books::Books;
 use crate::control::event::Event;
 use crate::control::prober::{Health, Probe, Prober, Target};
 use crate::control::publisher::Publisher;
+use crate::control::shelf::Shelf;
 use crate::core::aggregator::{Aggregator, DeploymentRules, State};
 use crate::core::autoscaler::{Action, Autoscaler, Input, Rules, Scaling, Standing};
 use crate::core::catalogue::{self, Demand, Done};
@@ -66,7 +68,7 @@ pub struct Plane {
     pub(super) watched: HashMap<InstanceId, Health>,
     pub(super) scalings: HashMap<ServiceId, catalogue::Scaling>,
     pub(super) failures: HashMap<InstanceId, u32>,
-    pub(super) shelf: super::shelf::Shelf,
+    pub(super) shelf: Shelf,
     pub(super) next_cycle: Instant,
     pub(super) next_gc: Instant,
     pub(super) drained: HashSet<u8>,
@@ -110,15 +112,15 @@ impl Plane {
         orders: Option<Sender<Order>>,
         prober: Prober,
         publisher: Publisher,
-        shelf: super::shelf::Shelf,
+        (shelf, idle, broken): (Shelf, Collector<LastUse>, Collector<Failures>),
     ) -> Self {
         let now = clock::now();
         Self {
             aggregator: Aggregator::new(terms.deployment),
             autoscaler: Autoscaler::new(Rules::DEFAULT),
             books: Books::new(post.shards()),
-            idle: Collector::default(),
-            broken: Collector::default(),
+            idle,
+            broken,
             mutations: HashMap::new(),
             creating: HashSet::new(),
             watched: HashMap::new(),
@@ -142,9 +144,13 @@ impl Plane {
         self.aggregator.described(description.clone());
     }
 
+    /// Publishes what is known before the first event: the operator's servers.
+    pub fn begin(&mut self) {
+        self.settle(clock::now(), clock::date());
+    }
+
     /// Runs until the router has ended.
     pub fn run(mut self, events: &Receiver<Event>) -> Ended {
-        self.settle(clock::now(), clock::date());
         loop {
             let first = match events.recv_timeout(self.nap(clock::now())) {
                 Ok(event) => Some(event),
@@ -201,7 +207,6 @@ impl Plane {
                         self.urgent(service, now, date);
                     }
                 }
-                self.shelf.counted(shard, &pulse);
             }
             Notice::Drained(shard) => {
                 self.drained.insert(shard.0);
@@ -217,7 +222,7 @@ impl Plane {
         }
         self.publisher.await_service(description, slots);
         self.aggregator.described(description.clone());
-        self.shelf.described(description);
+        self.shelf.described(description, slots);
         if self.creating.insert(id.clone()) {
             tracing::info!(service = %id, "starting a service");
             let count = description.parameters.min_instances.max(1);
@@ -343,8 +348,9 @@ impl Plane {
         if matches!(self.mutations.get(&state.description.id), Some(Mutation::Deleting(_))) {
             return;
         }
-        self.shelf.changed(state);
         self.publisher.update(state);
+        let slots = self.publisher.slots(&state.description.id).expect("just published");
+        self.shelf.changed(state, slots);
         self.watch(state);
     }
 
@@ -498,7 +504,7 @@ impl Plane {
             let book = books.get(id);
             let seen = Use {
                 last_request: book.and_then(|it| it.last_request),
-                outstanding: Some(book.map_or(0, |it| it.level().outstanding)),
+                outstanding: Some(book.map_or(0, |it| it.traffic().outstanding)),
             };
             (id, &state.description.parameters, seen)
         });

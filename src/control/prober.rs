@@ -217,8 +217,9 @@ impl Watched {
 /// Starts the checks that are due; returns how long nothing else is.
 fn launch_due(round: &Rc<RefCell<Round>>) -> Duration {
     let now = clock::now();
-    let mut it = round.borrow_mut();
     let mut nap = NAP_MAX;
+    let mut due = Vec::new();
+    let mut it = round.borrow_mut();
     let mut free = CHECKS_MAX - it.running.min(CHECKS_MAX);
     for watched in it.watched.values_mut().filter(|it| !it.running) {
         if watched.next > now {
@@ -231,9 +232,13 @@ fn launch_due(round: &Rc<RefCell<Round>>) -> Duration {
         }
         free -= 1;
         watched.running = true;
-        glommio::spawn_local(check(watched.target.clone(), round.clone())).detach();
+        due.push(watched.target.clone());
     }
     it.running = CHECKS_MAX - free;
+    drop(it); // a task begins to run as soon as it is spawned
+    for target in due {
+        glommio::spawn_local(check(target, round.clone())).detach();
+    }
     nap.max(Duration::from_millis(1))
 }
 
