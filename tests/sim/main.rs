@@ -121,7 +121,7 @@ fn a_gate_looked_at_before_the_swap_only_is_found() {
 
 #[test]
 fn a_withdrawal_by_shard_is_found() {
-    is_found(Planted::WithdrawByShard, "");
+    is_found(Planted::WithdrawByShard, "home's queue");
 }
 
 #[test]
