@@ -62,7 +62,9 @@ impl Watch {
             assert!(!passed_over, "{earlier:?} came before {ticket:?} and would have taken it");
         }
         let (_, not) = queue.remove(at);
-        let fits = slots.accepts(seat.instance(), &not);
+        let same = |it: &Arc<Instance>| Arc::ptr_eq(it, seat.instance());
+        let serves = slots.roster().instances().iter().any(same);
+        let fits = serves && slots.accepts(seat.instance(), &not);
         assert!(fits, "{ticket:?} gets what does not serve, or what it avoids");
     }
 
