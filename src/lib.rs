@@ -1,6 +1,8 @@
 //! Waiter.
+pub mod api;
 pub mod base;
 pub mod cmd;
+pub mod config;
 pub mod control;
 pub mod core;
 pub mod exchange;

@@ -2,10 +2,16 @@
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
+use waiter::cmd::demo::{self, DemoArgs};
 use waiter::cmd::instance::{self, InstanceArgs};
+use waiter::cmd::serve::{self, ServeArgs};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Routes HTTP requests to services, and runs the services behind it.
 #[derive(Parser)]
-#[command(version, about)]
+#[command(version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -13,6 +19,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run a router.
+    Serve(Box<ServeArgs>),
+    /// Show the whole loop in under a minute.
+    Demo(DemoArgs),
     /// A test instance with knobs.
     #[command(hide = true)]
     Instance(InstanceArgs),
@@ -20,6 +30,8 @@ enum Command {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Serve(args) => serve::run(*args),
+        Command::Demo(args) => demo::run(&args),
         Command::Instance(args) => instance::run(args),
     }
 }

@@ -68,7 +68,8 @@ pub enum Class {
 }
 
 impl Class {
-    /// HTTP status, whose fault, error-class and error-cause (control-plane §14.6, api §6.2), title.
+    /// HTTP status, whose fault, error-class and error-cause (control-plane §14.6, api §6.2),
+    /// title.
     pub fn row(self) -> Row {
         use Whose::{Client, Router, Service};
         let row = |status, whose, class, cause, title| Row { status, whose, class, cause, title };
@@ -83,20 +84,8 @@ impl Class {
             Self::ExpectationFailed => row(417, Client, None, "client-error", "Expectation Failed"),
             Self::NotFound => row(404, Client, None, "client-error", "Waiter Error 404"),
             Self::MethodNotAllowed => row(405, Client, None, "client-error", "Waiter Error 405"),
-            Self::ServiceUnknown => row(
-                400,
-                Client,
-                Some("waiter.ServiceUnknown"),
-                "service-description-error",
-                "Service Cannot be Identified",
-            ),
-            Self::ServiceMisconfigured => row(
-                400,
-                Client,
-                Some("waiter.ServiceMisconfigured"),
-                "service-description-error",
-                "Service Configured Incorrectly",
-            ),
+            Self::ServiceUnknown => SERVICE_UNKNOWN,
+            Self::ServiceMisconfigured => SERVICE_MISCONFIGURED,
             Self::ServiceForbidden => SERVICE_FORBIDDEN,
             Self::TokenUnknown => row(404, Client, None, "client-error", "Waiter Error 404"),
             Self::CorsPreflightForbidden => CORS_PREFLIGHT_FORBIDDEN,
@@ -150,6 +139,20 @@ pub struct Row {
     pub title: &'static str,
 }
 
+const SERVICE_UNKNOWN: Row = Row {
+    status: 400,
+    whose: Whose::Client,
+    class: Some("waiter.ServiceUnknown"),
+    cause: "service-description-error",
+    title: "Service Cannot be Identified",
+};
+const SERVICE_MISCONFIGURED: Row = Row {
+    status: 400,
+    whose: Whose::Client,
+    class: Some("waiter.ServiceMisconfigured"),
+    cause: "service-description-error",
+    title: "Service Configured Incorrectly",
+};
 const SERVICE_FORBIDDEN: Row = Row {
     status: 403,
     whose: Whose::Client,

@@ -1,5 +1,16 @@
-//! The control plane: what talks to the world beside requests.
+//! The control plane: what talks to the world beside requests, and decides.
 
+pub mod books;
 mod chance;
 pub mod data_dir;
+mod ending;
+pub mod event;
+pub mod plane;
+pub mod prober;
+pub mod publisher;
 pub mod schedule;
+pub mod shelf;
+pub mod store;
+
+pub use event::Event;
+pub use plane::{Ended, Plane, Terms};

@@ -1,4 +1,5 @@
-//! What is known of every service, for those who ask: the API reads it, the control thread writes it.
+//! What is known of every service, for those who ask: the API reads it, the control thread writes
+//! it.
 //!
 //! A catalogue is whole and dated, like a world; but it holds what the data path never needs.
 
@@ -6,6 +7,7 @@ use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::{Date, Duration};
 use crate::core::aggregator::State;
 use crate::core::pulse::Beat;
+use crate::core::slots::ServiceSlots;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -22,6 +24,12 @@ pub struct Catalogue {
     pub services: BTreeMap<ServiceId, Arc<Entry>>,
     /// When the scheduler was last heard, if ever.
     pub scheduler_heard: Option<Date>,
+    /// Client connections open now, over all shards.
+    pub connections: u32,
+    /// Exchanges at hand now, over all shards.
+    pub exchanges: u32,
+    /// Whether the router takes no new requests.
+    pub draining: bool,
 }
 
 /// One service.
@@ -31,16 +39,39 @@ pub struct Entry {
     pub state: Arc<State>,
     /// Whether the scheduler (or the operator) has it now; else it is only described.
     pub exists: bool,
-    /// Levels now, over all shards; sums since the router began.
-    pub beat: Beat,
+    /// What was asked of it.
+    pub traffic: Traffic,
     /// When the last request came.
     pub last_request: Option<Date>,
     /// What the autoscaler last said.
     pub scaling: Scaling,
+    /// Who waits and which instances serve, as the shards see it now. Read only.
+    pub slots: Arc<ServiceSlots>,
     /// Instances that rest after failures: id, failures in a row.
     pub ejected: Vec<(InstanceId, u32)>,
-    /// When it would be deleted for idleness, if nothing is asked of it.
+    /// Since when nothing has been asked of it; none while requests are at hand.
     pub idle_since: Option<Date>,
+    /// Since when its instances fail without one being healthy, if they do.
+    pub broken_since: Option<Date>,
+}
+
+/// What was asked of a service: levels now, over all shards; sums since the router began.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Traffic {
+    /// Requests that wait or are served now.
+    pub outstanding: u32,
+    /// Requests that wait for a slot now.
+    pub waiting: u32,
+    /// Age of the request that waits longest.
+    pub oldest_waiting: Duration,
+    /// Requests that arrived.
+    pub requests: u64,
+    /// Requests that ended after they had been served.
+    pub completions: u64,
+    /// Requests that ended in any other way.
+    pub failures: u64,
+    /// Σ time from slot to end of the completed ones.
+    pub service_time: Duration,
 }
 
 /// What the autoscaler last said of a service.
@@ -61,7 +92,7 @@ pub struct Scaling {
 /// What the API asks of the control thread.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Demand {
-    /// End all instances of a service and forget it.
+    /// End all instances of a service; its description stays.
     Delete(ServiceId),
 }
 
@@ -78,6 +109,33 @@ pub enum Done {
 
 /// How long the API waits for the control thread.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Entry {
+    /// A service of which nothing is known but its state.
+    pub fn new(state: Arc<State>, exists: bool, slots: Arc<ServiceSlots>) -> Self {
+        Self {
+            state,
+            exists,
+            traffic: Traffic::default(),
+            last_request: None,
+            scaling: Scaling::default(),
+            slots,
+            ejected: Vec::new(),
+            idle_since: None,
+            broken_since: None,
+        }
+    }
+}
+
+impl Traffic {
+    /// Adds the sums of a beat. Its levels are the business of whoever knows the other shards'.
+    pub fn count(&mut self, beat: &Beat) {
+        self.requests += u64::from(beat.arrivals);
+        self.completions += u64::from(beat.completions);
+        self.failures += u64::from(beat.failures);
+        self.service_time = self.service_time.saturating_add(beat.service_time);
+    }
+}
 
 impl Scaling {
     /// `stable`, `scale-up` or `scale-down`.

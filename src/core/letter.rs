@@ -79,6 +79,10 @@ pub enum Command {
     Lock(ServiceId),
     /// To home: the kill is over; `true` if the instance is gone.
     Unlock(ServiceId, InstanceId, bool),
+    /// To home: a slot became free that no shard gave back.
+    LookAgain(ServiceId),
+    /// Close an idle connection to this instance, if there are more connections than slots.
+    CloseIdle(Arc<Instance>),
     /// No new requests; idle connections close.
     Drain,
 }

@@ -1,11 +1,12 @@
 //! Mailboxes between shards, and between each shard and the control thread.
 //!
 //! One bounded single-producer ring per ordered pair. A sender never blocks and never drops: what
-//! does not fit waits in its own outbox and is tried again each turn. The bell is rung only when the
-//! receiver has said that it sleeps, so a busy receiver costs its senders one load.
+//! does not fit waits in its own outbox and is tried again each turn. The bell is rung only when
+//! the receiver has said that it sleeps, so a busy receiver costs its senders one load.
 //!
-//! Must hold: a letter that was sent before the receiver fell asleep is seen by it or rings the bell
-//! (the sender pushes, fences, reads `asleep`; the receiver writes `asleep`, fences, looks again).
+//! Must hold: a letter that was sent before the receiver fell asleep is seen by it or rings the
+//! bell (the sender pushes, fences, reads `asleep`; the receiver writes `asleep`, fences, looks
+//! again).
 
 use crate::base::ids::ShardId;
 use crate::core::letter::{Command, Letter, Notice};
@@ -15,14 +16,10 @@ use rtrb::{Consumer, Producer, RingBuffer};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::task::Waker;
 
 /// Letters that fit in one lane before the sender's outbox is used.
 const LANE: usize = 512;
-
-/// Notices that fit before the shards' outboxes are used.
-const NOTICES: usize = 16 * 1024;
 
 /// Wakes one receiver from any thread.
 #[derive(Debug, Default)]
@@ -85,8 +82,10 @@ impl<T> Lane<T> {
     }
 }
 
+/// Tells the control thread; gives the notice back if it cannot take it now.
+pub type Notices = Box<dyn FnMut(Notice) -> Result<(), Notice> + Send>;
+
 /// A shard's end of all its mailboxes.
-#[derive(Debug)]
 pub struct ShardPost {
     /// Which shard this is.
     pub me: ShardId,
@@ -98,10 +97,16 @@ pub struct ShardPost {
     own: VecDeque<Letter>,
     from: Vec<Consumer<Letter>>,
     commands: Consumer<Command>,
-    notices: SyncSender<Notice>,
+    notices: Notices,
     unsent: VecDeque<Notice>,
     bell: Arc<Bell>,
     seen: Arc<CachePadded<AtomicU64>>,
+}
+
+impl std::fmt::Debug for ShardPost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ShardPost").field("me", &self.me).finish_non_exhaustive()
+    }
 }
 
 impl ShardPost {
@@ -162,14 +167,9 @@ impl ShardPost {
 
     fn flush_notices(&mut self) -> bool {
         while let Some(notice) = self.unsent.pop_front() {
-            match self.notices.try_send(notice) {
-                Ok(()) => {}
-                Err(TrySendError::Full(notice)) => {
-                    self.unsent.push_front(notice);
-                    return false;
-                }
-                // The control thread is gone: the process is ending.
-                Err(TrySendError::Disconnected(_)) => self.unsent.clear(),
+            if let Err(notice) = (self.notices)(notice) {
+                self.unsent.push_front(notice);
+                return false;
             }
         }
         true
@@ -179,8 +179,6 @@ impl ShardPost {
 /// The control thread's end of all its mailboxes.
 #[derive(Debug)]
 pub struct ControlPost {
-    /// What the shards tell.
-    pub notices: Receiver<Notice>,
     lanes: Vec<Lane<Command>>,
     seen: Vec<Arc<CachePadded<AtomicU64>>>,
 }
@@ -216,8 +214,9 @@ impl ControlPost {
     }
 }
 
-/// Makes the mailboxes of so many shards and of the control thread.
-pub fn join(shards: usize) -> (Vec<ShardPost>, ControlPost) {
+/// Makes the mailboxes of so many shards and of the control thread; `notices` makes each shard's
+/// way to tell the latter.
+pub fn join(shards: usize, notices: impl Fn() -> Notices) -> (Vec<ShardPost>, ControlPost) {
     let bells: Vec<Arc<Bell>> = (0..shards).map(|_| Arc::default()).collect();
     let mut to: Vec<Vec<Option<Lane<Letter>>>> = (0..shards).map(|_| Vec::new()).collect();
     let mut from: Vec<Vec<Consumer<Letter>>> = (0..shards).map(|_| Vec::new()).collect();
@@ -230,8 +229,7 @@ pub fn join(shards: usize) -> (Vec<ShardPost>, ControlPost) {
             }));
         }
     }
-    let (notices, told) = sync_channel(NOTICES);
-    let mut control = ControlPost { notices: told, lanes: Vec::new(), seen: Vec::new() };
+    let mut control = ControlPost { lanes: Vec::new(), seen: Vec::new() };
     let posts = to
         .into_iter()
         .zip(from)
@@ -250,7 +248,7 @@ pub fn join(shards: usize) -> (Vec<ShardPost>, ControlPost) {
                 own: VecDeque::new(),
                 from,
                 commands,
-                notices: notices.clone(),
+                notices: notices(),
                 unsent: VecDeque::new(),
                 bell: bell.clone(),
                 seen,
@@ -260,7 +258,8 @@ pub fn join(shards: usize) -> (Vec<ShardPost>, ControlPost) {
     (posts, control)
 }
 
-fn lane<T>(bell: &Arc<Bell>) -> (Lane<T>, Consumer<T>) {
+/// Makes one lane to the one who sleeps by this bell.
+pub fn lane<T>(bell: &Arc<Bell>) -> (Lane<T>, Consumer<T>) {
     let (ring, end) = RingBuffer::new(LANE);
     (Lane { ring, outbox: VecDeque::new(), bell: bell.clone() }, end)
 }
@@ -276,7 +275,7 @@ mod tests {
 
     #[test]
     fn letters_arrive_in_order_also_when_the_ring_is_full() {
-        let (mut posts, _control) = join(2);
+        let (mut posts, _control) = join(2, || Box::new(|_| Ok(())));
         let mut second = posts.pop().expect("two");
         let mut first = posts.pop().expect("two");
         for n in 0..LANE * 2 {
@@ -302,7 +301,7 @@ mod tests {
                 self.0.fetch_add(1, Ordering::SeqCst);
             }
         }
-        let (mut posts, mut control) = join(1);
+        let (mut posts, mut control) = join(1, || Box::new(|_| Ok(())));
         let post = posts.pop().expect("one");
         let count = Arc::new(Count(AtomicU64::new(0)));
         control.send(ShardId(0), Command::Drain);

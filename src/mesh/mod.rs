@@ -2,5 +2,6 @@
 
 pub mod clock;
 pub mod mailbox;
+pub mod panics;
 
-pub use mailbox::{Bell, ControlPost, Lane, ShardPost, join};
+pub use mailbox::{Bell, ControlPost, Lane, Notices, ShardPost, join, lane};

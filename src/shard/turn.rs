@@ -54,6 +54,7 @@ impl<E: Engine> Shard<E> {
         self.desk.tick(now, &mut self.post);
         self.after_event();
         self.say_if_drained();
+        self.post.flush();
     }
 
     /// Tells the control thread what changed.
@@ -103,6 +104,8 @@ impl<E: Engine> Shard<E> {
             Command::Unlock(id, instance, gone) => {
                 self.desk.unlock(&id, instance.suffix(), gone, (&world, &mut self.post));
             }
+            Command::LookAgain(id) => self.desk.look_again(&id, &world, &mut self.post),
+            Command::CloseIdle(instance) => self.close_idle(&instance),
             Command::Drain => self.drain(),
         }
     }

@@ -64,6 +64,16 @@ impl Instance {
         self.connections.fetch_add(1, Ordering::AcqRel) >= u32::from(self.word.limit())
     }
 
+    /// The prober opens a connection. Returns whether there are now more than slots.
+    pub fn probe_opened(&self) -> bool {
+        self.connections.fetch_add(1, Ordering::AcqRel) >= u32::from(self.word.limit())
+    }
+
+    /// The prober closed its connection.
+    pub fn probe_closed(&self) {
+        self.connections.fetch_sub(1, Ordering::AcqRel);
+    }
+
     /// A shard closed a connection; `last` if it has no other to this instance.
     pub fn connection_closed(&self, shard: ShardId, last: bool) {
         if last {

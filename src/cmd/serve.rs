@@ -1,0 +1,467 @@
+//! `waiter serve`: starts a router, and ends it in order.
+
+use crate::api::{self, About};
+use crate::base::time::Duration;
+use crate::config::{Config, Log, Scheduler, Written};
+use crate::control::data_dir::DataDir;
+use crate::control::prober::Prober;
+use crate::control::publisher::Publisher;
+use crate::control::schedule::{self, LocalScheduler};
+use crate::control::shelf::{Kept, Shelf};
+use crate::control::store::{Embedded, Keeper};
+use crate::control::{Ended, Event, Plane, Terms};
+use crate::core::aggregator::DeploymentRules;
+use crate::core::catalogue::Catalogue;
+use crate::core::fact::Order;
+use crate::core::gc::{Collector, Failures, LastUse};
+use crate::core::letter::Notice;
+use crate::core::route::Hosts;
+use crate::core::world::World;
+use crate::mesh::{self, Bell, Notices, clock};
+use crate::shard::{self, HalfClose, Joins, Settings, Start};
+use crate::wire::call::{Answer, Call};
+use arc_swap::ArcSwap;
+use clap::Args;
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
+use std::thread::JoinHandle;
+
+/// Events that wait for the control loop before their senders keep them.
+const EVENTS: usize = 64 * 1024;
+/// Calls that wait for the API.
+const CALLS: usize = 1024;
+/// Connections the kernel keeps for each listener.
+const BACKLOG: i32 = 4096;
+/// Exit codes: refused to start, misused, drain cut short.
+const REFUSED: u8 = 1;
+const MISUSED: u8 = 2;
+const CUT_SHORT: u8 = 3;
+
+/// Arguments of `waiter serve`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ServeArgs {
+    /// Read settings from this TOML file; each flag is a key, and flags win
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The settings.
+    #[command(flatten)]
+    pub written: Written,
+}
+
+/// A router that runs.
+#[derive(Debug)]
+pub struct Router {
+    /// Where it listens.
+    pub addresses: Vec<SocketAddr>,
+    events: SyncSender<Event>,
+    control: JoinHandle<Ended>,
+    scheduler: Option<JoinHandle<()>>,
+    _data_dir: DataDir,
+}
+
+/// Runs a router until it is told to end.
+pub fn run(args: ServeArgs) -> ExitCode {
+    let config = match configure(args) {
+        Ok(config) => config,
+        Err(mistakes) => {
+            complain(&mistakes);
+            return ExitCode::from(MISUSED);
+        }
+    };
+    diagnose(&config);
+    mesh::panics::abort_on_others();
+    match Router::start(config) {
+        Ok(router) => {
+            announce(&router.addresses);
+            router.end_on_signals();
+            ExitCode::from(router.wait())
+        }
+        Err(reason) => {
+            complain(&[reason]);
+            ExitCode::from(REFUSED)
+        }
+    }
+}
+
+/// Resolves file and flags.
+///
+/// # Errors
+/// All mistakes, one line each.
+pub fn configure(args: ServeArgs) -> Result<Config, Vec<String>> {
+    let file = match &args.config {
+        None => Written::default(),
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| vec![format!("--config {}: {error}", path.display())])?;
+            toml::from_str(&text)
+                .map_err(|error| vec![format!("--config {}: {error}", path.display())])?
+        }
+    };
+    args.written.over(file).resolve(&allowed_cores())
+}
+
+impl Router {
+    /// Starts everything, in order: what can refuse first, the listeners last.
+    ///
+    /// # Errors
+    /// Why it cannot start, and what to do.
+    pub fn start(config: Config) -> Result<Self, String> {
+        let data_dir = DataDir::open(&config.data_dir).map_err(|error| error.to_string())?;
+        let listeners = listen(&config)?;
+        let addresses = listeners.iter().map(|it| it.address).collect();
+        let (events, happens) = sync_channel(EVENTS);
+        let (calls, called) = sync_channel(CALLS);
+        let worlds = Arc::new(ArcSwap::from_pointee(World::default()));
+        let catalogue = Arc::new(ArcSwap::from_pointee(Catalogue::default()));
+        let (posts, post) = mesh::join(config.cores.len(), || notices(&events));
+        let prober = Prober::start(events.clone()).map_err(rings)?;
+        let (scheduler, orders) = start_scheduler(&config, &data_dir, &events)?;
+        let router_id: Arc<str> = format!("{:x}", clock::date().0).into();
+        let kept = open_store(&config, &data_dir, &catalogue, &router_id)?;
+        let plane = Plane::new(
+            terms(&config, router_id),
+            post,
+            orders,
+            prober,
+            Publisher::new(worlds.clone()),
+            kept,
+        );
+        let control = start_control(plane, &config, happens)?;
+        let ways = posts.iter().map(|it| it.bell().clone()).collect();
+        let settings = Arc::new(settings(&config, &listeners));
+        let about = about(&config, &settings, &listeners);
+        let answers = start_api(ways, called, (&catalogue, about), &events)?;
+        let mut shards = Vec::new();
+        for ((post, answers), core) in posts.into_iter().zip(answers).zip(&config.cores) {
+            let joins = Joins {
+                post,
+                worlds: worlds.clone(),
+                calls: calls.clone(),
+                answers,
+                settings: settings.clone(),
+            };
+            shards.push((*core, joins));
+        }
+        start_shards(shards, listeners)?;
+        Ok(Self { addresses, events, control, scheduler, _data_dir: data_dir })
+    }
+
+    /// Ends the router on SIGTERM and SIGINT; a second one does not wait for requests.
+    pub(super) fn end_on_signals(&self) {
+        let events = self.events.clone();
+        let signals = [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT];
+        match signal_hook::iterator::Signals::new(signals) {
+            Ok(mut signals) => {
+                let _ = std::thread::Builder::new().name("signals".into()).spawn(move || {
+                    for _ in signals.forever() {
+                        let _ = events.send(Event::End);
+                    }
+                });
+            }
+            Err(error) => tracing::error!(%error, "signals cannot be caught"),
+        }
+    }
+
+    /// Begins to end.
+    pub fn end(&self) {
+        let _ = self.events.send(Event::End);
+    }
+
+    /// Waits for the end: the exit code.
+    pub fn wait(self) -> u8 {
+        let ended = self.control.join().unwrap_or(Ended::CutShort);
+        if let Some(scheduler) = self.scheduler {
+            let _ = scheduler.join();
+        }
+        match ended {
+            Ended::Drained => 0,
+            Ended::CutShort => CUT_SHORT,
+        }
+    }
+}
+
+/// A listener of one address: one socket for each shard.
+struct Bound {
+    address: SocketAddr,
+    sockets: Vec<TcpListener>,
+}
+
+/// Binds every address once alone, so that a taken port is noticed and port 0 is resolved, then
+/// once for each shard.
+fn listen(config: &Config) -> Result<Vec<Bound>, String> {
+    let explain = |address: &SocketAddr, error: &io::Error| match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("cannot listen on {address}: another program does; choose another --listen")
+        }
+        _ => format!("cannot listen on {address}: {error}"),
+    };
+    config
+        .listen
+        .iter()
+        .map(|address| {
+            let alone = bind(address, Sharing::Alone).map_err(|error| explain(address, &error))?;
+            let resolved = alone.local_addr().map_err(|error| explain(address, &error))?;
+            drop(alone);
+            let sockets = config.cores.iter().map(|_| bind(&resolved, Sharing::Shared)).collect();
+            let sockets: io::Result<Vec<_>> = sockets;
+            let sockets = sockets.map_err(|error| explain(address, &error))?;
+            Ok(Bound { address: resolved, sockets })
+        })
+        .collect()
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Sharing {
+    Alone,
+    Shared,
+}
+
+fn bind(address: &SocketAddr, sharing: Sharing) -> io::Result<TcpListener> {
+    use socket2::{Domain, Socket, Type};
+    let socket = Socket::new(Domain::for_address(*address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    if sharing == Sharing::Shared {
+        socket.set_reuse_port(true)?;
+    }
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&(*address).into())?;
+    if sharing == Sharing::Shared {
+        socket.listen(BACKLOG)?;
+    }
+    Ok(socket.into())
+}
+
+fn notices(events: &SyncSender<Event>) -> Notices {
+    let events = events.clone();
+    Box::new(move |notice: Notice| match events.try_send(Event::Shard(notice)) {
+        Err(TrySendError::Full(Event::Shard(notice))) => Err(notice),
+        // Without a control thread the process is ending, and nobody reads this.
+        _ => Ok(()),
+    })
+}
+
+fn start_scheduler(
+    config: &Config,
+    data_dir: &DataDir,
+    events: &SyncSender<Event>,
+) -> Result<(Option<JoinHandle<()>>, Option<Sender<Order>>), String> {
+    if config.scheduler == Scheduler::Absent {
+        return Ok((None, None));
+    }
+    let (orders, ordered) = channel();
+    let events = events.clone();
+    let mut settings = schedule::Settings::new(data_dir, &config.cluster, &user());
+    settings.ports = config.ports.clone();
+    let thread = LocalScheduler::start(settings, ordered, move |report| {
+        let _ = events.send(Event::Scheduler(report));
+    })
+    .map_err(|error| format!("cannot start the local scheduler: {error}"))?;
+    Ok((Some(thread), Some(orders)))
+}
+
+/// Opens the store and reads what an earlier run left there.
+fn open_store(
+    config: &Config,
+    data_dir: &DataDir,
+    catalogue: &Arc<ArcSwap<Catalogue>>,
+    router_id: &Arc<str>,
+) -> Result<(Shelf, Collector<LastUse>, Collector<Failures>), String> {
+    let path = data_dir.path().join("store.redb");
+    let explain = |error: &dyn std::fmt::Display| {
+        format!("cannot use the store {}: {error}; move it away to begin anew", path.display())
+    };
+    let store = Embedded::open(&path).map_err(|error| explain(&error))?;
+    let kept = Kept::read(&store, &user(), &config.defaults).map_err(|error| explain(&error))?;
+    let keeper = Keeper::start(store).map_err(|error| explain(&error))?;
+    let shelf = Shelf::new(catalogue.clone(), router_id.clone(), keeper, kept.descriptions);
+    Ok((shelf, kept.idle, kept.broken))
+}
+
+fn terms(config: &Config, router_id: Arc<str>) -> Terms {
+    Terms {
+        router_id,
+        gc_interval: config.gc_interval,
+        broken_timeout: config.broken_timeout,
+        // All instances run on one host here, so one host is enough to conclude from.
+        deployment: DeploymentRules { min_failed: 2, min_hosts: 1 },
+        drain: config.drain,
+    }
+}
+
+fn start_control(
+    mut plane: Plane,
+    config: &Config,
+    happens: Receiver<Event>,
+) -> Result<JoinHandle<Ended>, String> {
+    for description in &config.fronted {
+        plane.front(&Arc::new(description.clone()));
+    }
+    let (ready, is_ready) = channel();
+    let thread = std::thread::Builder::new()
+        .name("control".into())
+        .spawn(move || {
+            plane.begin();
+            let _ = ready.send(());
+            plane.run(&happens)
+        })
+        .map_err(|error| format!("cannot start the control thread: {error}"))?;
+    let _ = is_ready.recv();
+    Ok(thread)
+}
+
+/// Starts the API's threads; returns where each shard gets its answers.
+fn start_api(
+    bells: Vec<Arc<Bell>>,
+    called: Receiver<Call>,
+    (catalogue, about): (&Arc<ArcSwap<Catalogue>>, About),
+    events: &SyncSender<Event>,
+) -> Result<Vec<Receiver<Answer>>, String> {
+    let (senders, answers): (Vec<Sender<Answer>>, Vec<_>) = bells.iter().map(|_| channel()).unzip();
+    let events = events.clone();
+    api::start(api::Joins {
+        calls: called,
+        answers: senders.into_iter().zip(bells).collect(),
+        catalogue: catalogue.clone(),
+        ask: Arc::new(move |demand, reply| {
+            let _ = events.send(Event::Demand(demand, reply));
+        }),
+        about,
+    })
+    .map_err(|error| format!("cannot start the API's threads: {error}"))?;
+    Ok(answers)
+}
+
+fn about(config: &Config, settings: &Settings, listeners: &[Bound]) -> About {
+    About {
+        settings: config.to_json(),
+        started: clock::date(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        address: listeners[0].address,
+        hosts: hosts(config, listeners),
+        user: settings.user.clone(),
+        defaults: config.defaults.clone(),
+        launch_from: config.launch_from.clone(),
+        launches: settings.launches,
+        limits: config.limits.clone(),
+    }
+}
+
+fn settings(config: &Config, listeners: &[Bound]) -> Settings {
+    Settings {
+        limits: config.limits.clone(),
+        hosts: hosts(config, listeners),
+        user: user(),
+        defaults: config.defaults.clone(),
+        launch_from: config.launch_from.clone(),
+        trust_forwarded: config.trust_forwarded.clone(),
+        launches: config.scheduler != Scheduler::Absent,
+        half_close: if config.half_close_allowed { HalfClose::Allow } else { HalfClose::Gone },
+    }
+}
+
+/// Names and addresses of this router itself.
+fn hosts(config: &Config, listeners: &[Bound]) -> Hosts {
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let names = config.hostnames.iter().map(String::as_str).chain([machine.trim()]);
+    let addresses = listeners.iter().map(|it| it.address.ip());
+    Hosts::new(names, addresses)
+}
+
+fn start_shards(shards: Vec<(usize, Joins)>, listeners: Vec<Bound>) -> Result<(), String> {
+    let (ready, is_ready) = channel();
+    let count = shards.len();
+    let mut sockets: Vec<Vec<TcpListener>> = (0..count).map(|_| Vec::new()).collect();
+    for bound in listeners {
+        for (mine, socket) in sockets.iter_mut().zip(bound.sockets) {
+            mine.push(socket);
+        }
+    }
+    let seed = clock::date().0;
+    for ((core, joins), listeners) in shards.into_iter().zip(sockets) {
+        let unique = seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ (core as u64) << 48;
+        let start = Start { core, joins, listeners, unique, ready: ready.clone() };
+        shard::start(start).map_err(rings)?;
+    }
+    drop(ready);
+    for _ in 0..count {
+        if is_ready.recv_timeout(Duration::from_secs(30)).is_err() {
+            return Err("a shard did not start; see the messages above".to_owned());
+        }
+    }
+    Ok(())
+}
+
+fn rings(error: io::Error) -> String {
+    format!("cannot start an io_uring executor: {error}; raise the memlock limit (ulimit -l)")
+}
+
+/// The cores this process may use, from the kernel's own list.
+fn allowed_cores() -> Vec<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let list = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))
+        .unwrap_or("0")
+        .trim();
+    list.split(',')
+        .filter_map(|part| {
+            let (from, to) = part.split_once('-').unwrap_or((part, part));
+            Some(from.parse().ok()?..=to.parse::<usize>().ok()?)
+        })
+        .flatten()
+        .take(crate::base::ids::SHARDS_MAX)
+        .collect()
+}
+
+/// The OS user that runs this router.
+fn user() -> String {
+    let of = |name| std::env::var(name).ok().filter(|it| !it.is_empty());
+    user_of_passwd()
+        .or_else(|| of("USER"))
+        .or_else(|| of("LOGNAME"))
+        .unwrap_or_else(|| "nobody".into())
+}
+
+fn user_of_passwd() -> Option<String> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let uid = status.lines().find_map(|it| it.strip_prefix("Uid:"))?.split_whitespace().nth(1)?;
+    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid).then(|| name.to_owned())
+    })
+}
+
+fn diagnose(config: &Config) {
+    use tracing_subscriber::fmt;
+    let base = fmt().with_writer(io::stderr).with_max_level(config.log_level);
+    match config.log {
+        Log::Text => base.with_target(false).init(),
+        Log::Json => base.json().init(),
+        Log::Off => {}
+    }
+}
+
+fn announce(addresses: &[SocketAddr]) {
+    let mut out = io::stdout().lock();
+    for address in addresses {
+        let _ = writeln!(out, "listening on {address}");
+    }
+    let _ = out.flush();
+}
+
+/// Says on stderr what is wrong.
+pub(super) fn complain(mistakes: &[String]) {
+    let mut err = io::stderr().lock();
+    for mistake in mistakes {
+        let _ = writeln!(err, "waiter: {mistake}");
+    }
+}

@@ -1,0 +1,123 @@
+//! The books: what the shards' pulses say, summed up per service.
+
+use crate::base::ids::{ServiceId, ShardId};
+use crate::base::time::{Date, Duration};
+use crate::core::autoscaler::Demand;
+use crate::core::catalogue::Traffic;
+use crate::core::pulse::{Beat, Pulse};
+use std::collections::HashMap;
+
+/// All services that were ever asked for.
+#[derive(Debug)]
+pub struct Books {
+    shards: usize,
+    services: HashMap<ServiceId, Book, foldhash::fast::FixedState>,
+    /// Client connections and exchanges of each shard.
+    loads: Vec<(u32, u32)>,
+}
+
+/// One service.
+#[derive(Debug)]
+pub struct Book {
+    /// The newest level of each shard.
+    levels: Box<[Beat]>,
+    traffic: Traffic,
+    /// ∫ outstanding · dt, in request-nanoseconds.
+    outstanding_time: u64,
+    /// When the last request came.
+    pub last_request: Option<Date>,
+}
+
+impl Books {
+    /// Empty books for so many shards.
+    pub fn new(shards: usize) -> Self {
+        Self { shards, services: HashMap::default(), loads: vec![(0, 0); shards] }
+    }
+
+    /// A shard's pulse came.
+    pub fn enter(&mut self, shard: ShardId, pulse: &Pulse, now: Date) {
+        self.loads[usize::from(shard.0)] = (pulse.connections, pulse.exchanges);
+        for (id, beat) in &pulse.services {
+            let shards = self.shards;
+            let book = self.services.entry(id.clone()).or_insert_with(|| Book {
+                levels: vec![Beat::default(); shards].into(),
+                traffic: Traffic::default(),
+                outstanding_time: 0,
+                last_request: None,
+            });
+            book.enter(shard, beat, now);
+        }
+    }
+
+    /// Client connections and exchanges now, over all shards.
+    pub fn levels(&self) -> (u32, u32) {
+        self.loads.iter().fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1))
+    }
+
+    /// One service's book.
+    pub fn get(&self, id: &ServiceId) -> Option<&Book> {
+        self.services.get(id)
+    }
+
+    /// What is asked of a service, as the autoscaler wants it.
+    pub fn demand(&self, id: &ServiceId) -> Demand {
+        self.get(id).map(Book::demand).unwrap_or_default()
+    }
+
+    /// Requests of a service that run or wait.
+    pub fn outstanding(&self, id: &ServiceId) -> u32 {
+        self.get(id).map_or(0, |it| it.traffic.outstanding)
+    }
+}
+
+impl Book {
+    fn enter(&mut self, shard: ShardId, beat: &Beat, now: Date) {
+        self.levels[usize::from(shard.0)] = *beat;
+        self.traffic.count(beat);
+        self.traffic.outstanding = self.levels.iter().map(|it| it.outstanding).sum();
+        self.traffic.waiting = self.levels.iter().map(|it| it.waiting).sum();
+        let oldest = self.levels.iter().filter(|it| it.waiting > 0).map(|it| it.oldest_waiting);
+        self.traffic.oldest_waiting = oldest.max().unwrap_or_default();
+        self.outstanding_time = self.outstanding_time.saturating_add(beat.outstanding_time);
+        if beat.arrivals > 0 {
+            self.last_request = Some(now);
+        }
+    }
+
+    /// What was asked of the service.
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    fn demand(&self) -> Demand {
+        Demand {
+            arrivals: self.traffic.requests,
+            completions: self.traffic.completions,
+            service_time_sum: self.traffic.service_time,
+            concurrency_integral: Duration::from_nanos(self.outstanding_time),
+            waiting: self.traffic.waiting,
+            oldest_waiting: self.traffic.oldest_waiting,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_of_now_and_sums_of_always() {
+        let id = ServiceId::new("s");
+        let mut books = Books::new(2);
+        let pulse = |outstanding, arrivals| Pulse {
+            services: vec![(id.clone(), Beat { outstanding, arrivals, ..Beat::default() })],
+            ..Pulse::default()
+        };
+        books.enter(ShardId(0), &pulse(3, 5), Date(1));
+        books.enter(ShardId(1), &pulse(4, 0), Date(2));
+        assert_eq!(books.outstanding(&id), 7);
+        books.enter(ShardId(0), &pulse(0, 2), Date(3));
+        assert_eq!((books.outstanding(&id), books.demand(&id).arrivals), (4, 7));
+        assert_eq!(books.get(&id).expect("known").last_request, Some(Date(3)));
+    }
+}

@@ -1,0 +1,29 @@
+//! Everything that can happen to the control loop.
+
+use crate::base::ids::{InstanceId, ServiceId};
+use crate::core::aggregator::Outcome;
+use crate::core::catalogue::{Demand, Done};
+use crate::core::fact::Report;
+use crate::core::letter::Notice;
+use crate::core::slots::Instance;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+/// One thing that happened.
+#[derive(Debug)]
+pub enum Event {
+    /// A shard told something.
+    Shard(Notice),
+    /// The scheduler reported.
+    Scheduler(Report),
+    /// A health check came to this.
+    Checked(InstanceId, Outcome),
+    /// A health check gave its slot back while somebody waited.
+    LookAgain(ServiceId),
+    /// A health check opened one connection too many to an instance.
+    Crowded(Arc<Instance>),
+    /// The API wants something done.
+    Demand(Demand, Sender<Done>),
+    /// Somebody asked the router to end.
+    End,
+}

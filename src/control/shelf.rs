@@ -1,0 +1,259 @@
+//! The shelf: what people may ask about, and what is stored.
+//!
+//! It writes the catalogue that the API reads, and keeps descriptions and the collectors' clocks in
+//! the store, so that a router that starts again knows its services.
+
+use crate::base::ids::{InstanceId, ServiceId};
+use crate::base::time::{Date, Duration, Instant};
+use crate::control::books::Books;
+use crate::control::store::{Embedded, Keep, Keeper, Store, StoreError};
+use crate::core::aggregator::{Counts, State};
+use crate::core::catalogue::{Catalogue, Entry, Scaling};
+use crate::core::gc::{Collector, Failures, LastUse};
+use crate::core::service::{Defaults, Description, from_core};
+use crate::core::slots::ServiceSlots;
+use arc_swap::ArcSwap;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The catalogue is written at most this often, unless an instance changed.
+const REWRITE: Duration = Duration::from_millis(200);
+
+/// Keys of the store: descriptions by service-id, and the collectors' clocks.
+const DESCRIPTIONS: &str = "^SERVICE-ID#";
+const IDLE: &str = "^GC#scheduler-services-gc";
+const BROKEN: &str = "^GC#scheduler-broken-services-gc";
+
+/// What an earlier run of a router left in its store.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// Services that were described.
+    pub descriptions: Vec<Description>,
+    /// Clocks of the collector of idle services.
+    pub idle: Collector<LastUse>,
+    /// Clocks of the collector of broken services.
+    pub broken: Collector<Failures>,
+}
+
+impl Kept {
+    /// Reads it. What cannot be understood is left out, and said.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn read(store: &Embedded, user: &str, defaults: &Defaults) -> Result<Self, StoreError> {
+        let mut kept = Self::default();
+        for (key, stored) in store.list(DESCRIPTIONS)? {
+            let core = serde_json::from_slice(&stored.value).map_err(|it| it.to_string());
+            let described =
+                core.and_then(|core| from_core(core, user, defaults).map_err(|it| it.to_string()));
+            match described {
+                Ok(description) => kept.descriptions.push(description),
+                Err(error) => tracing::warn!(key, error, "a stored description is left out"),
+            }
+        }
+        kept.idle = clocks(store, IDLE)?;
+        kept.broken = clocks(store, BROKEN)?;
+        Ok(kept)
+    }
+}
+
+fn clocks<T: Default + serde::de::DeserializeOwned>(
+    store: &Embedded,
+    key: &str,
+) -> Result<T, StoreError> {
+    let Some(stored) = store.get(key)? else { return Ok(T::default()) };
+    Ok(serde_json::from_slice(&stored.value).unwrap_or_else(|error| {
+        tracing::warn!(key, %error, "stored clocks of a collector are left out");
+        T::default()
+    }))
+}
+
+/// The catalogue and the store.
+#[derive(Debug)]
+pub struct Shelf {
+    cell: Arc<ArcSwap<Catalogue>>,
+    catalogue: Catalogue,
+    changed: bool,
+    written: Instant,
+    keeper: Keeper,
+    /// The clocks as they were last handed to the keeper.
+    kept: HashMap<&'static str, Vec<u8>>,
+}
+
+/// What a catalogue is made of beside the states.
+#[derive(Debug)]
+pub struct Said<'a> {
+    /// Requests.
+    pub books: &'a Books,
+    /// Decisions.
+    pub scalings: &'a HashMap<ServiceId, Scaling>,
+    /// Failures in a row, of instances that had some lately.
+    pub failures: &'a HashMap<InstanceId, u32>,
+    /// Clocks of the collector of idle services.
+    pub idle: &'a Collector<LastUse>,
+    /// Clocks of the collector of broken services.
+    pub broken: &'a Collector<Failures>,
+    /// Whether the router takes no new requests.
+    pub draining: bool,
+}
+
+impl Shelf {
+    /// A shelf with what an earlier run knew.
+    pub fn new(
+        cell: Arc<ArcSwap<Catalogue>>,
+        router_id: Arc<str>,
+        keeper: Keeper,
+        known: Vec<Description>,
+    ) -> Self {
+        let catalogue = Catalogue { router_id, ..Catalogue::default() };
+        let mut shelf = Self {
+            cell,
+            catalogue,
+            changed: true,
+            written: Instant::default(),
+            keeper,
+            kept: HashMap::new(),
+        };
+        for description in known {
+            shelf.put(&Arc::new(description), None, Arc::default());
+        }
+        shelf
+    }
+
+    /// A service is described.
+    pub fn described(&mut self, description: &Arc<Description>, slots: &Arc<ServiceSlots>) {
+        if !self.catalogue.services.contains_key(&description.id) {
+            self.keeper.keep(Keep {
+                key: format!("{DESCRIPTIONS}{}", description.id),
+                value: Some(description.to_json().to_string().into_bytes()),
+            });
+        }
+        self.put(description, None, slots.clone());
+    }
+
+    /// A service is now in this state.
+    pub fn changed(&mut self, state: &Arc<State>, slots: &Arc<ServiceSlots>) {
+        self.put(&state.description, Some(state), slots.clone());
+    }
+
+    /// A service has ended; its description stays.
+    pub fn gone(&mut self, id: &ServiceId) {
+        if let Some(entry) = self.catalogue.services.get(id) {
+            let description = entry.state.description.clone();
+            self.put(&description, None, Arc::default());
+        }
+    }
+
+    /// The scheduler was heard.
+    pub fn heard(&mut self, now: Date) {
+        self.catalogue.scheduler_heard = Some(now);
+    }
+
+    /// The collectors' clocks have moved.
+    pub fn keep_collectors(&mut self, idle: &Collector<LastUse>, broken: &Collector<Failures>) {
+        for (key, value) in [(IDLE, serde_json::to_vec(idle)), (BROKEN, serde_json::to_vec(broken))]
+        {
+            match value {
+                Ok(value) if self.kept.get(key) == Some(&value) => {}
+                Ok(value) => {
+                    self.kept.insert(key, value.clone());
+                    self.keeper.keep(Keep { key: key.to_owned(), value: Some(value) });
+                }
+                Err(error) => tracing::error!(%error, key, "cannot be written as JSON"),
+            }
+        }
+    }
+
+    /// Writes the catalogue if it is time to.
+    pub fn write(&mut self, said: &Said<'_>, now: Instant, date: Date) {
+        if !self.changed && now < self.written + REWRITE {
+            return;
+        }
+        self.changed = false;
+        self.written = now;
+        self.catalogue.iteration += 1;
+        self.catalogue.time = date;
+        self.catalogue.draining = said.draining;
+        (self.catalogue.connections, self.catalogue.exchanges) = said.books.levels();
+        for (id, entry) in &mut self.catalogue.services {
+            let fresh = refreshed(id, entry, said);
+            if let Some(fresh) = fresh {
+                *entry = Arc::new(fresh);
+            }
+        }
+        self.cell.store(Arc::new(self.catalogue.clone()));
+    }
+
+    fn put(
+        &mut self,
+        description: &Arc<Description>,
+        state: Option<&Arc<State>>,
+        slots: Arc<ServiceSlots>,
+    ) {
+        self.changed = true;
+        let id = description.id.clone();
+        let shown = state.cloned().unwrap_or_else(|| Arc::new(absent(description)));
+        let mut entry = Entry::new(shown, state.is_some(), slots);
+        if let Some(old) = self.catalogue.services.get(&id) {
+            entry.traffic = old.traffic;
+            entry.last_request = old.last_request;
+            entry.scaling = old.scaling.clone();
+        }
+        self.catalogue.services.insert(id, Arc::new(entry));
+    }
+}
+
+/// The entry with the newest counters, if they differ.
+fn refreshed(id: &ServiceId, entry: &Entry, said: &Said<'_>) -> Option<Entry> {
+    let book = said.books.get(id);
+    let traffic = book.map_or(entry.traffic, |it| it.traffic());
+    let last_request = book.and_then(|it| it.last_request).or(entry.last_request);
+    let scaling = said.scalings.get(id).cloned().unwrap_or_default();
+    let instances = || entry.state.healthy.iter().chain(&entry.state.unhealthy);
+    let ejected: Vec<(InstanceId, u32)> = if said.failures.is_empty() {
+        Vec::new()
+    } else {
+        instances()
+            .filter_map(|it| said.failures.get(&it.fact.id).map(|n| (it.fact.id.clone(), *n)))
+            .collect()
+    };
+    let at_rest = traffic.outstanding == 0;
+    let idle_since = said.idle.entry(id).filter(|_| at_rest).map(|it| it.modified());
+    let broken_since = said
+        .broken
+        .entry(id)
+        .filter(|it| it.memory().limit_reached && !it.memory().has_healthy)
+        .map(|it| it.modified());
+    let same = traffic == entry.traffic
+        && last_request == entry.last_request
+        && scaling == entry.scaling
+        && ejected == entry.ejected
+        && idle_since == entry.idle_since
+        && broken_since == entry.broken_since;
+    (!same).then(|| Entry {
+        traffic,
+        last_request,
+        scaling,
+        ejected,
+        idle_since,
+        broken_since,
+        ..entry.clone()
+    })
+}
+
+/// The state of a service that is only described.
+fn absent(description: &Arc<Description>) -> State {
+    State {
+        description: description.clone(),
+        healthy: Vec::new(),
+        unhealthy: Vec::new(),
+        starting: Vec::new(),
+        expired: Vec::new(),
+        failed: Vec::new(),
+        killed: Vec::new(),
+        counts: Counts::default(),
+        deployment_error: None,
+        instability: None,
+        boot_time: None,
+    }
+}

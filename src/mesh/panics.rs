@@ -1,0 +1,31 @@
+//! Which panics may be survived: those of one exchange or one codec, which touch nothing but their
+//! own state. Any other aborts the process: a router with a missing shard is worse than none.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs something whose panic is survived.
+///
+/// # Errors
+/// It panicked.
+pub fn guarded<T>(act: impl FnOnce() -> T) -> std::thread::Result<T> {
+    let before = GUARDED.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(act));
+    GUARDED.set(before);
+    result
+}
+
+/// From now on a panic that is not guarded ends the process, on whatever thread.
+pub fn abort_on_others() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        report(info);
+        if !GUARDED.get() {
+            std::process::abort();
+        }
+    }));
+}
