@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
+use waiter::cmd::demo::{self, DemoArgs};
 use waiter::cmd::instance::{self, InstanceArgs};
 use waiter::cmd::serve::{self, ServeArgs};
 
@@ -20,6 +21,8 @@ struct Cli {
 enum Command {
     /// Run a router.
     Serve(Box<ServeArgs>),
+    /// Show the whole loop in under a minute.
+    Demo(DemoArgs),
     /// A test instance with knobs.
     #[command(hide = true)]
     Instance(InstanceArgs),
@@ -28,6 +31,7 @@ enum Command {
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(args) => serve::run(*args),
+        Command::Demo(args) => demo::run(&args),
         Command::Instance(args) => instance::run(args),
     }
 }

@@ -7,14 +7,13 @@ use super::reply::{Pieces, Reply};
 use crate::base::ids::ServiceId;
 use crate::core::catalogue::Entry;
 use crate::core::service::{Description, Origin, table};
-use crate::wire::call::Call;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// Services that exist and match, by id. The list is written service by service, so that it is
 /// never whole as a tree.
-pub(super) fn page(call: &Call, query: &Query, view: &View<'_>) -> Reply {
+pub(super) fn page(query: &Query, view: &View<'_>) -> Reply {
     let filter = Filter::of(query);
     let mut body = Pieces::default();
     body.text("[");
@@ -22,7 +21,7 @@ pub(super) fn page(call: &Call, query: &Query, view: &View<'_>) -> Reply {
     for (id, entry) in &view.catalogue.services {
         if entry.exists && filter.admits(&entry.state.description) {
             body.text(before);
-            body.json(&listed(id, entry, query, call, view));
+            body.json(&listed(id, entry, query, view));
             before = ",";
         }
     }
@@ -30,11 +29,11 @@ pub(super) fn page(call: &Call, query: &Query, view: &View<'_>) -> Reply {
     Reply { status: StatusCode::OK, kind: Some("application/json"), fields: Vec::new(), body }
 }
 
-fn listed(id: &ServiceId, entry: &Entry, query: &Query, call: &Call, view: &View<'_>) -> Value {
+fn listed(id: &ServiceId, entry: &Entry, query: &Query, view: &View<'_>) -> Value {
     let state = &entry.state;
     let mut shown = common(entry, query);
     shown.insert("service-id".into(), id.as_str().into());
-    shown.insert("url".into(), url(id, call, view).into());
+    shown.insert("url".into(), format!("{}/apps/{id}", view.base).into());
     shown.insert(
         "instance-counts".into(),
         json!({
@@ -87,14 +86,6 @@ fn described(description: &Description) -> Value {
         shown["static"] = addresses.iter().map(ToString::to_string).map(Value::from).collect();
     }
     shown
-}
-
-fn url(id: &ServiceId, call: &Call, view: &View<'_>) -> String {
-    let authority = String::from_utf8_lossy(call.head.authority());
-    if authority.is_empty() {
-        return format!("http://{}/apps/{id}", view.about.address);
-    }
-    format!("http://{authority}/apps/{id}")
 }
 
 /// Whole numbers are shown without a fraction, as people write them.

@@ -1,15 +1,16 @@
-//! What takes time: asking the control thread for the end of a service.
+//! What takes time: asking the control thread for the end of a service, and pings.
 //!
 //! An errand runs on a thread of its own. It may wait, and nobody waits behind it.
 
 use super::about::About;
 use super::app;
+use super::ping::{self, Ping};
 use super::pool::Ask;
 use super::reply::Reply;
 use crate::base::fault::{Class, Fault};
 use crate::base::ids::ServiceId;
 use crate::base::time::{Duration, Instant};
-use crate::core::catalogue::{Catalogue, Demand, PATIENCE};
+use crate::core::catalogue::{Catalogue, Demand, Done, PATIENCE};
 use crate::mesh::clock;
 use crate::wire::call::Call;
 use arc_swap::ArcSwap;
@@ -31,12 +32,17 @@ pub(super) enum Errand {
         /// Longest wait after the deletion; zero: none.
         timeout: Duration,
     },
+    /// Send a health check to a service.
+    Ping(Ping),
 }
 
 /// What an errand works with.
 pub(super) struct Tools<'a> {
+    /// What never changes.
     pub(super) about: &'a About,
+    /// What is known of every service.
     pub(super) catalogue: &'a ArcSwap<Catalogue>,
+    /// How to ask the control thread.
     pub(super) ask: &'a Ask,
 }
 
@@ -45,6 +51,7 @@ pub(super) fn carry_out(errand: Errand, call: &Call, tools: &Tools<'_>) -> Reply
     let end = clock::now() + tools.about.limits.call_timeout.saturating_sub(WAY_HOME);
     match errand {
         Errand::Delete { service, timeout } => delete(&service, timeout, call, tools, end),
+        Errand::Ping(ping) => ping::carry_out(&ping, call, tools, end),
     }
 }
 
@@ -59,10 +66,11 @@ fn delete(
     (tools.ask)(Demand::Delete(service.clone()), answers);
     let patience = PATIENCE.min(end - clock::now());
     let Ok(done) = answer.recv_timeout(patience) else {
-        let text = format!("The control thread did not answer within {} s", patience.as_secs());
+        let text =
+            format!("The control thread gave no answer ({} s were left)", patience.as_secs());
         return Reply::fault(&Fault::new(Class::Internal, text), call, clock::date());
     };
-    let agree = (done == crate::core::catalogue::Done::Deleted && !timeout.is_zero()).then(|| {
+    let agree = (done == Done::Deleted && !timeout.is_zero()).then(|| {
         let gone = |it: &Catalogue| it.services.get(service).is_none_or(|it| !it.exists);
         wait_until(tools.catalogue, (clock::now() + timeout).min(end), gone)
     });
@@ -70,7 +78,7 @@ fn delete(
 }
 
 /// Looks again and again at the newest catalogue, until it is as wanted or the time is over.
-fn wait_until(
+pub(super) fn wait_until(
     catalogue: &ArcSwap<Catalogue>,
     end: Instant,
     wanted: impl Fn(&Catalogue) -> bool,

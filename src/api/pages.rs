@@ -4,7 +4,7 @@ use super::about::View;
 use super::errand::Errand;
 use super::query::{Query, decoded};
 use super::reply::Reply;
-use super::{app, apps, status};
+use super::{app, apps, metrics, ping, resolve, settings, state, status, welcome};
 use crate::base::fault::{Class, Fault};
 use crate::wire::call::Call;
 use http::Method;
@@ -23,16 +23,22 @@ pub(super) fn answer(call: &Call, view: &View<'_>) -> Step {
     let query = &Query::parse(call.head.query());
     let path = call.head.path();
     Step::Reply(match path {
+        b"/" => only_get(call, view, || welcome::page(call, view)),
+        b"/app-name" | b"/service-id" => resolve::page(call, view),
+        b"/apps" => only_get(call, view, || apps::page(query, view)),
+        b"/metrics" => metrics::page(view),
+        b"/settings" => settings::page(view),
+        b"/state" => state::index(view),
         b"/status" => status::page(call, query, view),
-        b"/apps" => match only_get(call) {
-            Ok(()) => apps::page(call, query, view),
-            Err(fault) => Reply::fault(&fault, call, view.now),
-        },
+        b"/waiter-ping" => return ping::page(call, query, view),
         _ => {
             if let Some(id) = segment(path, b"/apps/") {
                 return app::page(&id, call, query, view);
             }
-            Reply::not_found(call, view.now)
+            match segment(path, b"/state/") {
+                Some(name) => state::page(&name, call, view),
+                None => Reply::not_found(call, view.now),
+            }
         }
     })
 }
@@ -43,9 +49,12 @@ fn segment(path: &[u8], prefix: &[u8]) -> Option<String> {
     (!rest.is_empty() && !rest.contains(&b'/')).then(|| decoded(rest))
 }
 
-fn only_get(call: &Call) -> Result<(), Fault> {
+fn only_get(call: &Call, view: &View<'_>, page: impl FnOnce() -> Reply) -> Reply {
     match call.head.method {
-        Method::GET | Method::HEAD => Ok(()),
-        _ => Err(Fault::new(Class::MethodNotAllowed, "Only GET supported")),
+        Method::GET | Method::HEAD => page(),
+        _ => {
+            let fault = Fault::new(Class::MethodNotAllowed, "Only GET supported");
+            Reply::fault(&fault, call, view.now)
+        }
     }
 }

@@ -24,7 +24,7 @@ use std::thread::{Builder, JoinHandle};
 const WORKERS: usize = 2;
 
 /// Errands under way at a time; one more is refused.
-const ERRANDS_MAX: usize = 32;
+pub(super) const ERRANDS_MAX: usize = 32;
 
 /// How the API asks the control thread: it hands over a demand and where the answer goes. Whoever
 /// drops the sender unused has answered too: the call fails.
@@ -108,7 +108,7 @@ struct Desk {
 impl Desk {
     fn take(self: &Arc<Self>, call: Call) {
         let catalogue = self.catalogue.load_full();
-        let view = View { catalogue: &catalogue, about: &self.about, now: clock::date() };
+        let view = View::new(&catalogue, &self.about, &call, clock::date());
         match pages::answer(&call, &view) {
             Step::Reply(reply) => self.answer(&call, reply),
             Step::Errand(errand) => self.send_out(errand, call),

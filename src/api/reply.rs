@@ -45,9 +45,14 @@ impl Reply {
 
     /// Text with status 200.
     pub(super) fn text(text: &str) -> Self {
+        Self { kind: Some("text/plain"), ..Self::plain(StatusCode::OK, text) }
+    }
+
+    /// A body of no declared type.
+    pub(super) fn plain(status: StatusCode, text: &str) -> Self {
         let mut body = Pieces::default();
         body.text(text);
-        Self { status: StatusCode::OK, kind: Some("text/plain"), fields: Vec::new(), body }
+        Self { status, kind: None, fields: Vec::new(), body }
     }
 
     /// What is said of a fault, in the form the client wants.
@@ -106,6 +111,11 @@ impl Pieces {
             piece.extend_from_slice(&bytes[..part]);
             bytes = &bytes[part..];
         }
+    }
+
+    /// All of it as text.
+    pub(super) fn to_text(&self) -> String {
+        String::from_utf8_lossy(&self.0.concat()).into_owned()
     }
 
     /// How many bytes there are.

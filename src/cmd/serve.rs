@@ -7,11 +7,13 @@ use crate::control::data_dir::DataDir;
 use crate::control::prober::Prober;
 use crate::control::publisher::Publisher;
 use crate::control::schedule::{self, LocalScheduler};
-use crate::control::shelf::Shelf;
+use crate::control::shelf::{Kept, Shelf};
+use crate::control::store::{Embedded, Keeper};
 use crate::control::{Ended, Event, Plane, Terms};
 use crate::core::aggregator::DeploymentRules;
 use crate::core::catalogue::Catalogue;
 use crate::core::fact::Order;
+use crate::core::gc::{Collector, Failures, LastUse};
 use crate::core::letter::Notice;
 use crate::core::route::Hosts;
 use crate::core::world::World;
@@ -119,14 +121,14 @@ impl Router {
         let prober = Prober::start(events.clone()).map_err(rings)?;
         let (scheduler, orders) = start_scheduler(&config, &data_dir, &events)?;
         let router_id: Arc<str> = format!("{:x}", clock::date().0).into();
-        let shelf = Shelf::new(catalogue.clone(), router_id.clone());
+        let kept = open_store(&config, &data_dir, &catalogue, &router_id)?;
         let plane = Plane::new(
             terms(&config, router_id),
             post,
             orders,
             prober,
             Publisher::new(worlds.clone()),
-            shelf,
+            kept,
         );
         let control = start_control(plane, &config, happens)?;
         let ways = posts.iter().map(|it| it.bell().clone()).collect();
@@ -149,7 +151,7 @@ impl Router {
     }
 
     /// Ends the router on SIGTERM and SIGINT; a second one does not wait for requests.
-    fn end_on_signals(&self) {
+    pub(super) fn end_on_signals(&self) {
         let events = self.events.clone();
         let signals = [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT];
         match signal_hook::iterator::Signals::new(signals) {
@@ -262,6 +264,24 @@ fn start_scheduler(
     })
     .map_err(|error| format!("cannot start the local scheduler: {error}"))?;
     Ok((Some(thread), Some(orders)))
+}
+
+/// Opens the store and reads what an earlier run left there.
+fn open_store(
+    config: &Config,
+    data_dir: &DataDir,
+    catalogue: &Arc<ArcSwap<Catalogue>>,
+    router_id: &Arc<str>,
+) -> Result<(Shelf, Collector<LastUse>, Collector<Failures>), String> {
+    let path = data_dir.path().join("store.redb");
+    let explain = |error: &dyn std::fmt::Display| {
+        format!("cannot use the store {}: {error}; move it away to begin anew", path.display())
+    };
+    let store = Embedded::open(&path).map_err(|error| explain(&error))?;
+    let kept = Kept::read(&store, &user(), &config.defaults).map_err(|error| explain(&error))?;
+    let keeper = Keeper::start(store).map_err(|error| explain(&error))?;
+    let shelf = Shelf::new(catalogue.clone(), router_id.clone(), keeper, kept.descriptions);
+    Ok((shelf, kept.idle, kept.broken))
 }
 
 fn terms(config: &Config, router_id: Arc<str>) -> Terms {
@@ -438,7 +458,8 @@ fn announce(addresses: &[SocketAddr]) {
     let _ = out.flush();
 }
 
-fn complain(mistakes: &[String]) {
+/// Says on stderr what is wrong.
+pub(super) fn complain(mistakes: &[String]) {
     let mut err = io::stderr().lock();
     for mistake in mistakes {
         let _ = writeln!(err, "waiter: {mistake}");

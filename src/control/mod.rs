@@ -10,6 +10,7 @@ pub mod prober;
 pub mod publisher;
 pub mod schedule;
 pub mod shelf;
+pub mod store;
 
 pub use event::Event;
 pub use plane::{Ended, Plane, Terms};

@@ -11,6 +11,7 @@ use crate::control::books::Books;
 use crate::control::event::Event;
 use crate::control::prober::{Health, Probe, Prober, Target};
 use crate::control::publisher::Publisher;
+use crate::control::shelf::Shelf;
 use crate::core::aggregator::{Aggregator, DeploymentRules, State};
 use crate::core::autoscaler::{Action, Autoscaler, Input, Rules, Scaling, Standing};
 use crate::core::catalogue::{self, Demand, Done};
@@ -66,7 +67,7 @@ pub struct Plane {
     pub(super) watched: HashMap<InstanceId, Health>,
     pub(super) scalings: HashMap<ServiceId, catalogue::Scaling>,
     pub(super) failures: HashMap<InstanceId, u32>,
-    pub(super) shelf: super::shelf::Shelf,
+    pub(super) shelf: Shelf,
     pub(super) next_cycle: Instant,
     pub(super) next_gc: Instant,
     pub(super) drained: HashSet<u8>,
@@ -110,15 +111,15 @@ impl Plane {
         orders: Option<Sender<Order>>,
         prober: Prober,
         publisher: Publisher,
-        shelf: super::shelf::Shelf,
+        (shelf, idle, broken): (Shelf, Collector<LastUse>, Collector<Failures>),
     ) -> Self {
         let now = clock::now();
         Self {
             aggregator: Aggregator::new(terms.deployment),
             autoscaler: Autoscaler::new(Rules::DEFAULT),
             books: Books::new(post.shards()),
-            idle: Collector::default(),
-            broken: Collector::default(),
+            idle,
+            broken,
             mutations: HashMap::new(),
             creating: HashSet::new(),
             watched: HashMap::new(),

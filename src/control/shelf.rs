@@ -6,10 +6,11 @@
 use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::{Date, Duration, Instant};
 use crate::control::books::Books;
+use crate::control::store::{Embedded, Keep, Keeper, Store, StoreError};
 use crate::core::aggregator::{Counts, State};
 use crate::core::catalogue::{Catalogue, Entry, Scaling};
 use crate::core::gc::{Collector, Failures, LastUse};
-use crate::core::service::Description;
+use crate::core::service::{Defaults, Description, from_core};
 use crate::core::slots::ServiceSlots;
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
@@ -18,6 +19,55 @@ use std::sync::Arc;
 /// The catalogue is written at most this often, unless an instance changed.
 const REWRITE: Duration = Duration::from_millis(200);
 
+/// Keys of the store: descriptions by service-id, and the collectors' clocks.
+const DESCRIPTIONS: &str = "^SERVICE-ID#";
+const IDLE: &str = "^GC#scheduler-services-gc";
+const BROKEN: &str = "^GC#scheduler-broken-services-gc";
+
+/// What an earlier run of a router left in its store.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// Services that were described.
+    pub descriptions: Vec<Description>,
+    /// Clocks of the collector of idle services.
+    pub idle: Collector<LastUse>,
+    /// Clocks of the collector of broken services.
+    pub broken: Collector<Failures>,
+}
+
+impl Kept {
+    /// Reads it. What cannot be understood is left out, and said.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn read(store: &Embedded, user: &str, defaults: &Defaults) -> Result<Self, StoreError> {
+        let mut kept = Self::default();
+        for (key, stored) in store.list(DESCRIPTIONS)? {
+            let core = serde_json::from_slice(&stored.value).map_err(|it| it.to_string());
+            let described =
+                core.and_then(|core| from_core(core, user, defaults).map_err(|it| it.to_string()));
+            match described {
+                Ok(description) => kept.descriptions.push(description),
+                Err(error) => tracing::warn!(key, error, "a stored description is left out"),
+            }
+        }
+        kept.idle = clocks(store, IDLE)?;
+        kept.broken = clocks(store, BROKEN)?;
+        Ok(kept)
+    }
+}
+
+fn clocks<T: Default + serde::de::DeserializeOwned>(
+    store: &Embedded,
+    key: &str,
+) -> Result<T, StoreError> {
+    let Some(stored) = store.get(key)? else { return Ok(T::default()) };
+    Ok(serde_json::from_slice(&stored.value).unwrap_or_else(|error| {
+        tracing::warn!(key, %error, "stored clocks of a collector are left out");
+        T::default()
+    }))
+}
+
 /// The catalogue and the store.
 #[derive(Debug)]
 pub struct Shelf {
@@ -25,6 +75,7 @@ pub struct Shelf {
     catalogue: Catalogue,
     changed: bool,
     written: Instant,
+    keeper: Keeper,
 }
 
 /// What a catalogue is made of beside the states.
@@ -41,14 +92,30 @@ pub struct Said<'a> {
 }
 
 impl Shelf {
-    /// An empty shelf.
-    pub fn new(cell: Arc<ArcSwap<Catalogue>>, router_id: Arc<str>) -> Self {
+    /// A shelf with what an earlier run knew.
+    pub fn new(
+        cell: Arc<ArcSwap<Catalogue>>,
+        router_id: Arc<str>,
+        keeper: Keeper,
+        known: Vec<Description>,
+    ) -> Self {
         let catalogue = Catalogue { router_id, ..Catalogue::default() };
-        Self { cell, catalogue, changed: true, written: Instant::default() }
+        let mut shelf =
+            Self { cell, catalogue, changed: true, written: Instant::default(), keeper };
+        for description in known {
+            shelf.put(&Arc::new(description), None, Arc::default());
+        }
+        shelf
     }
 
     /// A service is described.
     pub fn described(&mut self, description: &Arc<Description>, slots: &Arc<ServiceSlots>) {
+        if !self.catalogue.services.contains_key(&description.id) {
+            self.keeper.keep(Keep {
+                key: format!("{DESCRIPTIONS}{}", description.id),
+                value: Some(description.to_json().to_string().into_bytes()),
+            });
+        }
         self.put(description, None, slots.clone());
     }
 
@@ -72,7 +139,12 @@ impl Shelf {
 
     /// The collectors' clocks have moved.
     pub fn keep_collectors(&mut self, idle: &Collector<LastUse>, broken: &Collector<Failures>) {
-        let _ = (idle, broken);
+        let keep = |key: &str, value: serde_json::Result<Vec<u8>>| match value {
+            Ok(value) => self.keeper.keep(Keep { key: key.to_owned(), value: Some(value) }),
+            Err(error) => tracing::error!(%error, key, "cannot be written as JSON"),
+        };
+        keep(IDLE, serde_json::to_vec(idle));
+        keep(BROKEN, serde_json::to_vec(broken));
     }
 
     /// Writes the catalogue if it is time to.

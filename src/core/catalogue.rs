@@ -1,4 +1,5 @@
-//! What is known of every service, for those who ask: the API reads it, the control thread writes it.
+//! What is known of every service, for those who ask: the API reads it, the control thread writes
+//! it.
 //!
 //! A catalogue is whole and dated, like a world; but it holds what the data path never needs.
 

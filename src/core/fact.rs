@@ -1,5 +1,5 @@
-//! Facts a scheduler reports and orders it takes. They cross from the control plane's helper threads
-//! to the control loop as they are; nobody interprets them on the way.
+//! Facts a scheduler reports and orders it takes. They cross from the control plane's helper
+//! threads to the control loop as they are; nobody interprets them on the way.
 
 use crate::base::address::IpAddr;
 use crate::base::ids::{InstanceId, ServiceId};

@@ -88,7 +88,8 @@ impl<M: Clone + PartialEq> Collector<M> {
         candidates
     }
 
-    /// A candidate has been deleted. If it is still listed in the next round, its clock starts anew.
+    /// A candidate has been deleted. If it is still listed in the next round, its clock starts
+    /// anew.
     pub fn collected(&mut self, id: &ServiceId) {
         self.entries.remove(id.as_str());
     }

@@ -6,7 +6,8 @@
 //!
 //! Invariants: a ticket gets exactly one reply unless withdrawn; first come, first served from the
 //! moment a claim arrives; after every event `waiting` equals the length of the queue, and nobody
-//! waits beside a free slot it may have.
+//! waits beside a free slot it may have. A closing gate is set for a reason that home will hear of or
+//! has a record of, so that none stays closed for ever.
 
 use crate::base::ids::{ServiceId, ShardId, Ticket};
 use crate::base::limits::Limits;
@@ -17,7 +18,7 @@ use crate::core::service::LoadBalancing;
 use crate::core::slots::selection::{Candidate, Circumstances, choose_for_kill};
 use crate::core::slots::{Gate, Instance, Seat, ServiceSlots};
 use crate::core::world::Service;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// What the reserver wants done.
@@ -45,6 +46,7 @@ pub struct Reserver {
     arrivals: HashMap<Ticket, u64, foldhash::fast::FixedState>,
     next: u64,
     failing: Vec<Failing>,
+    locked: Vec<Arc<Instance>>,
     asked: bool,
     shard: ShardId,
 }
@@ -74,6 +76,7 @@ impl Reserver {
             arrivals: HashMap::default(),
             next: 0,
             failing: Vec::new(),
+            locked: Vec::new(),
             asked: false,
             shard,
         }
@@ -112,6 +115,9 @@ impl Reserver {
             self.queue.remove(&at);
             self.announce();
         }
+        if self.queue.is_empty() {
+            self.asked = false; // whoever comes next asks again, should the first order be lost
+        }
     }
 
     /// A request ended, with its slot still counted.
@@ -123,13 +129,17 @@ impl Reserver {
         replies: &mut Vec<Reply>,
     ) {
         let Settle { seat, outcome } = settle;
-        self.judge(&seat, outcome, limits, now, replies);
-        match self.next_for(seat.instance()) {
-            Some(waiter) => {
-                replies.push(Reply::Grant(waiter.ticket, seat));
-                self.announce();
+        self.judge(seat.instance(), outcome, (limits, now), replies);
+        // A seat of a former life of the service puts its slot where nobody looks; only a new one
+        // is passed on.
+        let current = Arc::ptr_eq(seat.slots(), &self.slots);
+        match self.next_for(seat.instance()).filter(|_| current) {
+            Some(at) => self.grant(at, seat, replies),
+            None => {
+                let instance = seat.instance().clone();
+                seat.release();
+                self.slots.hint(&instance);
             }
-            None => seat.release(),
         }
         self.serve(replies);
     }
@@ -139,25 +149,24 @@ impl Reserver {
         self.serve(replies);
     }
 
-    /// There is a new version of the service, or none any more.
+    /// There is a new version of the service, or none any more. Its roster has been published.
     pub fn adopt(&mut self, service: Option<&Arc<Service>>, replies: &mut Vec<Reply>) {
         if let Some(old) = self.service.take() {
             retire(&old, service);
         }
         self.service = service.cloned();
+        self.asked = false;
+        self.forget_leavers();
         let Some(service) = service else {
-            self.failing.clear();
-            self.asked = false;
             self.refuse_all(&Why::Gone, replies);
             return;
         };
-        self.asked = false;
         if !Arc::ptr_eq(&self.slots, &service.slots) {
             self.slots.waiting.announce(0);
             self.slots = service.slots.clone();
             self.announce();
         }
-        self.failing.retain(|it| is_member(service, &it.instance));
+        readmit(service);
         if let Some(why) = self.deployment_error() {
             self.refuse_all(&why, replies);
         }
@@ -183,6 +192,7 @@ impl Reserver {
             let member = left.remove(at);
             // It may have been taken since we looked; then the next best is tried.
             if member.instance.word.lock_idle() {
+                self.locked.push(member.instance.clone());
                 return Some(member.instance.clone());
             }
         }
@@ -191,29 +201,30 @@ impl Reserver {
 
     /// A kill is over. If the instance lives on, it serves again.
     pub fn unlock(&mut self, suffix: &str, gone: bool, replies: &mut Vec<Reply>) {
-        let Some(service) = &self.service else { return };
+        let Some(at) = self.locked.iter().position(|it| it.suffix() == suffix) else { return };
+        let instance = self.locked.swap_remove(at);
         if gone {
-            return; // it stays locked until the next version retires it
+            // Should it ever return under its id, a version says so and opens this gate.
+            instance.word.close(Gate::Retired);
         }
-        if let Some(member) = service.members.iter().find(|it| it.instance.suffix() == suffix) {
-            member.instance.word.open(Gate::Locked);
-            self.slots.hint(&member.instance);
-        }
+        instance.word.open(Gate::Locked);
+        self.slots.hint(&instance);
         self.serve(replies);
     }
 
     /// Time passed: rests end.
     pub fn tick(&mut self, now: Instant, replies: &mut Vec<Reply>) {
-        let mut woken = false;
+        let mut woken = Vec::new();
         for it in &mut self.failing {
             if it.until.is_some_and(|until| until <= now) {
                 it.until = None;
-                it.instance.word.open(Gate::Ejected);
-                self.slots.hint(&it.instance);
-                woken = true;
+                woken.push(it.instance.clone());
             }
         }
-        if woken {
+        for instance in &woken {
+            self.wake(instance);
+        }
+        if !woken.is_empty() {
             self.serve(replies);
         }
     }
@@ -269,93 +280,121 @@ impl Reserver {
 
     /// Grants while somebody waits for whom there is a slot.
     fn serve(&mut self, replies: &mut Vec<Reply>) {
-        let mut at = 0;
-        while let Some((&found, waiter)) = self.queue.range(at..).next() {
-            let Some(instance) = self.slots.take(self.shard, &waiter.not, found) else {
-                if waiter.not.is_empty() {
-                    break; // no slot at all
-                }
-                at = found + 1; // none for this one, but perhaps for the next
-                continue;
-            };
-            let waiter = self.queue.remove(&found).expect("just seen");
-            self.arrivals.remove(&waiter.ticket);
-            let seat = Seat::new(self.id.clone(), instance, self.slots.clone());
-            replies.push(Reply::Grant(waiter.ticket, seat));
-            self.announce();
+        let mut from = 0;
+        while let Some((&at, waiter)) = self.queue.range(from..).next() {
+            if let Some(instance) = self.slots.take(self.shard, &waiter.not, at) {
+                let seat = Seat::new(self.id.clone(), instance, self.slots.clone());
+                self.grant(at, seat, replies);
+            } else if waiter.not.is_empty() {
+                break; // no slot at all
+            }
+            from = at + 1; // none for this one, but perhaps for the next
         }
     }
 
-    /// The one who gets a slot that is being passed on, if it may be.
-    fn next_for(&mut self, instance: &Arc<Instance>) -> Option<Waiter> {
+    fn grant(&mut self, at: u64, seat: Seat, replies: &mut Vec<Reply>) {
+        let waiter = self.queue.remove(&at).expect("the caller has just seen it");
+        self.arrivals.remove(&waiter.ticket);
+        replies.push(Reply::Grant(waiter.ticket, seat));
+        self.announce();
+    }
+
+    /// Who gets a slot that is being passed on, if it may be: an instance that no longer serves
+    /// would else be kept in use by those who wait.
+    fn next_for(&self, instance: &Arc<Instance>) -> Option<u64> {
         if !instance.word.may_pass() {
             return None;
         }
-        let at = *self
-            .queue
-            .iter()
-            .find(|(_, it)| !it.not.iter().any(|not| Arc::ptr_eq(not, instance)))?
-            .0;
-        let waiter = self.queue.remove(&at).expect("just found");
-        self.arrivals.remove(&waiter.ticket);
-        Some(waiter)
+        let mut queue = self.queue.iter();
+        queue.find(|(_, it)| self.slots.accepts(instance, &it.not)).map(|(at, _)| *at)
     }
 
     /// What the outcome means for the instance.
     fn judge(
         &mut self,
-        seat: &Seat,
+        instance: &Arc<Instance>,
         outcome: Outcome,
-        limits: &Limits,
-        now: Instant,
+        (limits, now): (&Limits, Instant),
         replies: &mut Vec<Reply>,
     ) {
-        let instance = seat.instance();
-        let found = self.failing.iter().position(|it| Arc::ptr_eq(&it.instance, instance));
         if outcome.clears_failures() {
-            if let Some(at) = found {
+            if let Some(at) = self.failing.iter().position(|it| Arc::ptr_eq(&it.instance, instance))
+            {
                 self.failing.swap_remove(at);
                 instance.word.open(Gate::Failing);
-                instance.word.open(Gate::Ejected);
-                self.slots.hint(instance);
+                self.wake(instance);
                 replies.push(Reply::Failures(instance.clone(), 0));
             }
-            return;
-        }
-        if !outcome.is_failure() || !self.may_eject(instance, outcome) {
-            if outcome.is_failure() {
-                instance.word.open(Gate::Ejected); // the shard set it before it told us
-                self.slots.hint(instance);
+        } else if outcome.is_failure() {
+            let counts = self.counts(instance, outcome);
+            let rest = (counts && self.has_other(instance)).then_some((limits, now));
+            if counts {
+                self.failed(instance, rest, replies);
             }
-            return;
+            match rest {
+                Some(_) => instance.word.close(Gate::Ejected),
+                None => self.wake(instance), // the shard may have closed it before it told us
+            }
         }
+    }
+
+    /// Counts a failure of an instance, which is to rest as long as that says.
+    fn failed(
+        &mut self,
+        instance: &Arc<Instance>,
+        rest: Option<(&Limits, Instant)>,
+        replies: &mut Vec<Reply>,
+    ) {
+        let found = self.failing.iter().position(|it| Arc::ptr_eq(&it.instance, instance));
         let at = found.unwrap_or_else(|| {
             self.failing.push(Failing { instance: instance.clone(), failures: 0, until: None });
             self.failing.len() - 1
         });
         let it = &mut self.failing[at];
         it.failures += 1;
-        let rest = eject_millis(
-            it.failures,
-            limits.eject_base.as_millis() as u64,
-            limits.eject_max.as_millis() as u64,
-        );
-        it.until = Some(now + Duration::from_millis(rest));
-        instance.word.close(Gate::Ejected);
+        it.until = rest.map(|(limits, now)| now + rest_after(it.failures, limits));
         instance.word.close(Gate::Failing);
         replies.push(Reply::Failures(instance.clone(), it.failures));
     }
 
-    /// The last serveable instance is never ejected: a slow answer is better than none. A busy
-    /// static server is not ejected either; its 503 is its own way to say so.
-    fn may_eject(&self, instance: &Arc<Instance>, outcome: Outcome) -> bool {
-        let Some(service) = &self.service else { return false };
-        if service.description.is_static() && outcome == Outcome::InstanceBusy {
-            return false;
+    /// Whether a failure says something of the instance. A busy static server says 503 in its own
+    /// right; an instance that has left is not ours to judge.
+    fn counts(&self, instance: &Arc<Instance>, outcome: Outcome) -> bool {
+        let busy = outcome == Outcome::InstanceBusy;
+        self.service
+            .as_ref()
+            .is_some_and(|it| is_member(it, instance) && !(busy && it.description.is_static()))
+    }
+
+    /// Whether anything else serves. The last one is never ejected: a slow answer is better than
+    /// none. (It is counted as failing, so that it will be replaced.)
+    fn has_other(&self, instance: &Arc<Instance>) -> bool {
+        let roster = self.slots.roster();
+        roster.instances().iter().any(|it| !Arc::ptr_eq(it, instance) && it.word.is_open())
+    }
+
+    /// An instance rests no longer.
+    fn wake(&self, instance: &Arc<Instance>) {
+        instance.word.open(Gate::Ejected);
+        self.slots.hint(instance);
+    }
+
+    /// Instances that left take no failures along: should one return, nothing would end its rest.
+    fn forget_leavers(&mut self) {
+        let service = self.service.clone();
+        self.failing.retain(|it| {
+            let stays = service.as_ref().is_some_and(|now| is_member(now, &it.instance));
+            if !stays {
+                it.instance.word.open(Gate::Failing);
+                it.instance.word.open(Gate::Ejected);
+            }
+            stays
+        });
+        if self.service.is_none() {
+            for instance in self.locked.drain(..) {
+                instance.word.open(Gate::Locked); // it is retired, which closes it as well
+            }
         }
-        self.slots.roster().instances().iter().any(|it| {
-            !Arc::ptr_eq(it, instance) && !it.word.is(Gate::Ejected) && !it.word.is(Gate::Locked)
-        })
     }
 
     fn announce(&self) {
@@ -367,11 +406,30 @@ fn is_member(service: &Service, instance: &Arc<Instance>) -> bool {
     service.members.iter().any(|it| Arc::ptr_eq(&it.instance, instance))
 }
 
-/// Closes for good what the new version no longer has.
+/// How long an instance rests after this many failures in a row.
+fn rest_after(failures: u32, limits: &Limits) -> Duration {
+    let millis = |it: Duration| u64::try_from(it.as_millis()).unwrap_or(u64::MAX);
+    let rest = eject_millis(failures, millis(limits.eject_base), millis(limits.eject_max));
+    Duration::from_millis(rest)
+}
+
+/// Closes what the new version no longer has.
 pub(crate) fn retire(old: &Service, new: Option<&Arc<Service>>) {
+    let kept: HashSet<_, foldhash::fast::FixedState> =
+        new.iter().flat_map(|it| &it.members).map(|it| Arc::as_ptr(&it.instance)).collect();
     for member in &old.members {
-        if !new.is_some_and(|it| is_member(it, &member.instance)) {
+        if !kept.contains(&Arc::as_ptr(&member.instance)) {
             member.instance.word.close(Gate::Retired);
+        }
+    }
+}
+
+/// Opens what had left and has returned: an instance keeps its word while anything holds it.
+pub(crate) fn readmit(service: &Service) {
+    for member in &service.members {
+        if member.instance.word.is(Gate::Retired) {
+            member.instance.word.open(Gate::Retired);
+            service.slots.hint(&member.instance);
         }
     }
 }
@@ -390,3 +448,6 @@ fn candidate<'a>(member: &crate::core::world::Member, id: &'a str) -> Candidate<
         locked: member.instance.word.is(Gate::Locked),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -180,11 +180,11 @@ fn places(id: &ServiceId) -> (usize, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::service::testing::description;
+    use crate::core::fixture;
 
     fn service(name: &str) -> Arc<Service> {
         Arc::new(Service {
-            description: Arc::new(description(name)),
+            description: fixture::description(name, fixture::parameters()),
             slots: Arc::default(),
             members: Box::default(),
             deployment_error: None,

@@ -1,17 +1,19 @@
 //! The exchange's states and what each event does in them. The picture is in the room's `mod.rs`.
 
+mod ending;
+
+use self::ending::instance_fault;
 use crate::base::fault::{Class, Fault};
 use crate::base::limits::Limits;
-use crate::base::time::{Duration, Instant};
+use crate::base::time::Instant;
 use crate::core::letter::{Avoided, Why};
 use crate::core::outcome::Outcome;
 use crate::core::service::ClientAbort;
-use crate::core::slots::Seat;
+use crate::core::slots::{Instance, Seat};
 use crate::exchange::{Effect, Effects, Event, Plan, Side, Times, Visit, plain_fault, rewrite};
 use crate::wire::codec::{Cause, Part};
-use crate::wire::error_body;
 use crate::wire::head::{Head, Length};
-use http::{Method, StatusCode};
+use http::Method;
 use std::sync::Arc;
 
 /// One request and its response. Reused for many: [`Exchange::clear`] keeps its memory.
@@ -61,6 +63,8 @@ struct Asked {
 struct Answered {
     /// A final head has been sent to the client.
     head: bool,
+    /// The instance has said something: it has seen the request.
+    heard: bool,
     /// Body bytes sent to the client that it has not taken.
     under_way: u32,
 }
@@ -122,7 +126,7 @@ impl Exchange {
     ) {
         self.enter(head, visit, now);
         let visit = self.visit.as_ref().expect("just set");
-        rewrite::request(&mut self.request, visit, plan.launched);
+        rewrite::request(&mut self.request, visit, plan.launched, &mut self.text);
         self.deadline = Some(now + plan.tuning.queue_timeout);
         self.plan = Some(plan);
         self.phase = Phase::Waiting;
@@ -133,9 +137,12 @@ impl Exchange {
     pub fn call(&mut self, head: &Head, visit: Visit, now: Instant, out: &mut Effects) {
         self.enter(head, visit, now);
         self.phase = Phase::Calling;
-        self.deadline = Some(now + self.limits.body_idle_timeout);
-        if has_body(&self.request) {
-            out.push(Effect::Room(Side::Client, self.limits.call_bytes));
+        self.moved(now);
+        if matches!(head.length, Length::Exact(length) if length > self.limits.call_bytes.into()) {
+            self.call_too_long(out);
+        } else if has_body(&self.request) {
+            // One byte more than allowed, so that one that is too long is noticed.
+            out.push(Effect::Room(Side::Client, self.limits.call_bytes.saturating_add(1)));
         }
     }
 
@@ -161,6 +168,8 @@ impl Exchange {
             return;
         }
         match event {
+            // The client has left; that it leaves again means nothing.
+            Event::From(Side::Client, _) if self.phase == Phase::Finishing => {}
             Event::From(Side::Client, part) => self.from_client(part, now, out),
             Event::From(Side::Instance, part) => self.from_instance(part, now, out),
             Event::Room(Side::Instance, bytes) => self.instance_took(bytes, now, out),
@@ -169,6 +178,7 @@ impl Exchange {
             Event::Refused(why) => self.refused(&why, out),
             Event::Opened { reused } => self.opened(reused, now, out),
             Event::OpenFailed(cause) => self.open_failed(&cause, now, out),
+            Event::NoOther => self.no_other(out),
         }
     }
 
@@ -185,10 +195,7 @@ impl Exchange {
                 self.fail(&fault, Outcome::Unused, out);
             }
             Phase::Opening => self.open_failed(&Cause::Idle, now, out),
-            Phase::Calling => {
-                let fault = Fault::new(Class::Internal, "The API did not answer in time");
-                self.fail(&fault, Outcome::GenericError, out);
-            }
+            Phase::Calling => self.call_stalled(out),
             Phase::Finishing => self.end(Outcome::InstanceError, out),
             Phase::Streaming => self.stalled(out),
         }
@@ -205,7 +212,7 @@ impl Exchange {
     }
 
     /// Instances that failed this request already.
-    pub fn avoided(&self) -> &[Arc<crate::core::slots::Instance>] {
+    pub fn avoided(&self) -> &[Arc<Instance>] {
         &self.avoided
     }
 
@@ -279,8 +286,9 @@ impl Exchange {
     }
 
     fn seated(&mut self, seat: Seat, now: Instant, out: &mut Effects) {
-        assert!(self.phase == Phase::Waiting, "a seat comes to one that waits");
+        // First kept, then looked at: a seat must outlive a defect.
         self.seat = Some(seat);
+        assert!(self.phase == Phase::Waiting, "a seat comes to one that waits");
         self.times.seated.get_or_insert(now);
         self.phase = Phase::Opening;
         self.deadline = Some(now + self.limits.connect_timeout);
@@ -321,7 +329,7 @@ impl Exchange {
             out.push(Effect::Cut(Side::Instance));
         }
         if self.way.failed_once {
-            let fault = self.instance_fault(cause, Class::ConnectFailed);
+            let fault = instance_fault(cause, Class::ConnectFailed);
             self.fail(&fault, Outcome::InstanceError, out);
             return;
         }
@@ -335,10 +343,18 @@ impl Exchange {
         out.push(Effect::Reserve);
     }
 
+    /// There is no instance but the one that failed.
+    fn no_other(&mut self, out: &mut Effects) {
+        if self.phase == Phase::Waiting {
+            let fault = instance_fault(&Cause::Abandoned, Class::ConnectFailed);
+            self.fail(&fault, Outcome::Unused, out);
+        }
+    }
+
     fn from_client(&mut self, part: Part<'_>, now: Instant, out: &mut Effects) {
         match part {
             Part::Head(_) => unreachable!("a request has one head, and it began the exchange"),
-            Part::Body(bytes) if self.phase == Phase::Calling => self.text.extend_from_slice(bytes),
+            Part::Body(bytes) if self.phase == Phase::Calling => self.body_of_call(bytes, now, out),
             Part::Body(bytes) => {
                 assert!(self.phase == Phase::Streaming, "no body without room");
                 let length = u32::try_from(bytes.len()).expect("bounded by the window");
@@ -355,7 +371,7 @@ impl Exchange {
                         self.moved(now);
                     }
                     Phase::Calling => {
-                        self.deadline = Some(now + self.limits.call_timeout);
+                        self.moved(now);
                         out.push(Effect::Call);
                     }
                     _ => {}
@@ -368,6 +384,27 @@ impl Exchange {
             }
             Part::Cut(_) => self.client_gone(now, out),
         }
+    }
+
+    fn leave_queue(&self, out: &mut Effects) {
+        if self.phase == Phase::Waiting {
+            out.push(Effect::Withdraw);
+        }
+    }
+
+    /// The body of a call is gathered, for the API gets a call whole.
+    fn body_of_call(&mut self, bytes: &[u8], now: Instant, out: &mut Effects) {
+        self.text.extend_from_slice(bytes);
+        self.moved(now);
+        if self.text.len() > self.limits.call_bytes as usize {
+            self.call_too_long(out);
+        }
+    }
+
+    fn call_too_long(&mut self, out: &mut Effects) {
+        let most = self.limits.call_bytes;
+        let text = format!("The body of a request to the router has at most {most} bytes");
+        self.fail(&Fault::new(Class::BadRequest, text), Outcome::ClientError, out);
     }
 
     fn client_gone(&mut self, now: Instant, out: &mut Effects) {
@@ -400,13 +437,11 @@ impl Exchange {
                 self.moved(now);
             }
             Part::End(_) => {
-                let gone = self.phase == Phase::Finishing;
-                if !gone {
+                if self.phase != Phase::Finishing {
                     out.push(Effect::End(Side::Client));
                 }
-                self.phase = Phase::Done;
-                self.deadline = None;
-                out.push(Effect::Done(if gone { Outcome::ClientGone } else { self.verdict() }));
+                let verdict = self.verdict();
+                self.done(verdict, out);
             }
             Part::Cut(cause) => self.instance_cut(cause, now, out),
         }
@@ -414,6 +449,7 @@ impl Exchange {
 
     fn answer(&mut self, head: &Head, now: Instant, out: &mut Effects) {
         let interim = head.status.is_informational();
+        self.answered.heard = true;
         if self.phase == Phase::Finishing {
             self.moved(now);
             if !interim {
@@ -429,7 +465,7 @@ impl Exchange {
                 self.response.fields.push(b"server", rewrite::PSEUDONYM.as_bytes());
                 self.response.fields.set(b"x-cid", &self.cid);
             } else {
-                rewrite::response(&mut self.response, &self.cid);
+                rewrite::response(&mut self.response, &self.cid, &mut self.text);
             }
         }
         out.push(Effect::Head(Side::Client));
@@ -442,8 +478,10 @@ impl Exchange {
     fn instance_cut(&mut self, cause: &Cause, now: Instant, out: &mut Effects) {
         let stale = self.way.reused
             && !self.way.retried
-            && !self.answered.head
+            && !self.answered.heard
             && self.asked.sent == 0
+            // Room that was given cannot be taken back: its bytes would come with nowhere to go.
+            && (self.asked.ended || !has_body(&self.request))
             && self.phase == Phase::Streaming
             && matches!(cause, Cause::Closed | Cause::Broken)
             && is_repeatable(&self.request);
@@ -458,7 +496,7 @@ impl Exchange {
             self.end(Outcome::InstanceError, out);
             return;
         }
-        let fault = self.instance_fault(cause, Class::InstanceError);
+        let fault = instance_fault(cause, Class::InstanceError);
         self.fail(&fault, Outcome::InstanceError, out);
     }
 
@@ -478,129 +516,6 @@ impl Exchange {
             out.push(Effect::Room(Side::Instance, bytes));
         }
         self.moved(now);
-    }
-
-    /// Nothing moved for too long: whose turn was it?
-    fn stalled(&mut self, out: &mut Effects) {
-        if self.answered.under_way > 0 {
-            out.push(Effect::Cut(Side::Client));
-            self.end(Outcome::ClientError, out);
-        } else if self.awaits_client() {
-            let fault = Fault::new(Class::ClientTimeout, "Timeout receiving bytes from client");
-            self.fail(&fault, Outcome::ClientError, out);
-        } else {
-            let fault = self.instance_fault(&Cause::Idle, Class::InstanceTimeout);
-            self.fail(&fault, Outcome::InstanceError, out);
-        }
-    }
-
-    fn awaits_client(&self) -> bool {
-        !self.asked.ended && self.asked.under_way == 0 && !self.answered.head
-    }
-
-    /// Something moved: the next thing must happen in time.
-    fn moved(&mut self, now: Instant) {
-        let patience = match self.phase {
-            Phase::Streaming | Phase::Finishing => self.patience(),
-            Phase::Calling => self.limits.call_timeout,
-            Phase::Fresh | Phase::Waiting | Phase::Opening | Phase::Done => return,
-        };
-        self.deadline = Some(now + patience);
-    }
-
-    fn patience(&self) -> Duration {
-        let tuning = &self.plan().tuning;
-        if self.answered.under_way > 0 || self.awaits_client() {
-            self.limits.body_idle_timeout.max(tuning.streaming_timeout)
-        } else if self.answered.head || self.asked.under_way > 0 {
-            tuning.streaming_timeout
-        } else {
-            tuning.first_byte_timeout
-        }
-    }
-
-    fn leave_queue(&self, out: &mut Effects) {
-        if self.phase == Phase::Waiting {
-            out.push(Effect::Withdraw);
-        }
-    }
-
-    /// Answers with a fault if nothing has been answered yet, else breaks off; then it is over.
-    fn fail(&mut self, fault: &Fault, outcome: Outcome, out: &mut Effects) {
-        if self.answered.head {
-            out.push(Effect::Cut(Side::Client));
-        } else {
-            self.write_problem(fault);
-            self.answered.head = true;
-            out.push(Effect::Head(Side::Client));
-            if self.request.method != Method::HEAD {
-                out.push(Effect::Text);
-            }
-            out.push(Effect::End(Side::Client));
-        }
-        self.end(outcome, out);
-    }
-
-    /// It is over; what the instance still says is not wanted.
-    fn end(&mut self, outcome: Outcome, out: &mut Effects) {
-        if matches!(self.phase, Phase::Opening | Phase::Streaming | Phase::Finishing) {
-            out.push(Effect::Cut(Side::Instance));
-        }
-        self.phase = Phase::Done;
-        self.deadline = None;
-        out.push(Effect::Done(outcome));
-    }
-
-    fn verdict(&self) -> Outcome {
-        if self.phase == Phase::Calling {
-            Outcome::Success
-        } else if self.response.status == StatusCode::SERVICE_UNAVAILABLE {
-            Outcome::InstanceBusy
-        } else {
-            Outcome::Success
-        }
-    }
-
-    fn write_problem(&mut self, fault: &Fault) {
-        let facts = error_body::Facts {
-            head: &self.request,
-            cid: &self.cid,
-            service: self.plan.as_ref().map(|it| it.service.as_str()),
-            instance: self.seat.as_ref().map(|it| it.instance().id(it.service())),
-            date: self.visit.as_ref().map_or_else(Default::default, |it| it.date),
-        };
-        error_body::write(fault, &facts, &mut self.response, &mut self.text);
-        self.response.fields.push(b"server", rewrite::PSEUDONYM.as_bytes());
-        self.response.fields.push(b"x-cid", &self.cid);
-        self.response.length = Length::Exact(self.text.len() as u64);
-    }
-
-    fn queue_timeout_fault(&self, now: Instant) -> Fault {
-        let seconds = (now - self.times.began).as_secs();
-        Fault::new(
-            Class::RequestTimeout,
-            format!("After {seconds} seconds, no instance available to handle request."),
-        )
-    }
-
-    fn instance_fault(&self, cause: &Cause, class: Class) -> Fault {
-        let (class, message) = match cause {
-            Cause::Idle if class == Class::ConnectFailed => {
-                (Class::ConnectFailed, "Request failed to connect to service backend")
-            }
-            Cause::Idle => (Class::InstanceTimeout, "Request to service backend timed out"),
-            _ if class == Class::ConnectFailed => {
-                (class, "Request failed to connect to service backend")
-            }
-            _ => (class, "Request to service backend failed"),
-        };
-        let fault = Fault::new(class, message);
-        match cause {
-            Cause::Malformed(inner) => fault.with("reason", inner.message.clone()),
-            Cause::Closed => fault.with("reason", "the instance closed the connection"),
-            Cause::Broken => fault.with("reason", "the connection to the instance broke"),
-            Cause::Idle | Cause::Abandoned => fault,
-        }
     }
 }
 

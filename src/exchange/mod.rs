@@ -73,6 +73,8 @@ pub enum Event<'a> {
     },
     /// There is no way to the instance.
     OpenFailed(Cause),
+    /// No instance is left but those that failed this request.
+    NoOther,
 }
 
 /// What the shard is to do.

@@ -9,9 +9,9 @@ use std::io::Write;
 /// What this router calls itself in `via` and `server`.
 pub(crate) const PSEUDONYM: &str = concat!("waiter/", env!("CARGO_PKG_VERSION"));
 
-/// Makes a client's request head the one that the instance gets. `cid` is written if the client
-/// gave none.
-pub(super) fn request(head: &mut Head, visit: &Visit, launched: bool) {
+/// Makes a client's request head the one that the instance gets; a correlation id is added if the
+/// client gave none. `scratch` is memory to work in; it is left empty.
+pub(super) fn request(head: &mut Head, visit: &Visit, launched: bool, scratch: &mut Vec<u8>) {
     let via = via(head.version);
     let peer = Text::of(|it| write!(it, "{}", canonical(visit.peer)));
     let trusted = visit.trusted;
@@ -31,27 +31,30 @@ pub(super) fn request(head: &mut Head, visit: &Visit, launched: bool) {
         _ => !name.starts_with(b"x-waiter-"),
     });
     if has_waiter_cookie {
-        strip_cookies(&mut head.fields);
+        strip_cookies(&mut head.fields, scratch);
     }
     if !has_cid {
         head.fields.push(b"x-cid", cid(visit).as_bytes());
     }
-    append(&mut head.fields, b"x-forwarded-for", peer.as_bytes());
+    append(&mut head.fields, (b"x-forwarded-for", peer.as_bytes()), scratch);
     add_if_absent(&mut head.fields, b"x-forwarded-proto", b"http");
     if head.fields.get(b"x-forwarded-host").is_none() && !head.authority().is_empty() {
-        let host = head.authority().to_vec();
-        head.fields.push(b"x-forwarded-host", &host);
+        scratch.clear();
+        scratch.extend_from_slice(head.authority());
+        head.fields.push(b"x-forwarded-host", scratch);
     }
-    append(&mut head.fields, b"via", via);
+    append(&mut head.fields, (b"via", via), scratch);
+    scratch.clear();
 }
 
 /// Makes an instance's response head the one that the client gets.
-pub(super) fn response(head: &mut Head, cid: &[u8]) {
+pub(super) fn response(head: &mut Head, cid: &[u8], scratch: &mut Vec<u8>) {
     let via = via(head.version);
     head.fields.retain(|name, value| {
         name != b"set-cookie" || !OUR_COOKIES.iter().any(|it| value.starts_with(it.as_bytes()))
     });
-    append(&mut head.fields, b"via", via);
+    append(&mut head.fields, (b"via", via), scratch);
+    scratch.clear();
     add_if_absent(&mut head.fields, b"x-cid", cid);
 }
 
@@ -97,18 +100,18 @@ fn canonical(peer: IpAddr) -> IpAddr {
 }
 
 /// Adds to a list field: one field, values joined by commas.
-fn append(fields: &mut Fields, name: &[u8], value: &[u8]) {
+fn append(fields: &mut Fields, (name, value): (&[u8], &[u8]), joined: &mut Vec<u8>) {
     if fields.get(name).is_none() {
         fields.push(name, value);
         return;
     }
-    let mut joined = Vec::new();
+    joined.clear();
     for old in fields.all(name) {
         joined.extend_from_slice(old);
         joined.extend_from_slice(b", ");
     }
     joined.extend_from_slice(value);
-    fields.set(name, &joined);
+    fields.set(name, joined);
 }
 
 fn add_if_absent(fields: &mut Fields, name: &[u8], value: &[u8]) {
@@ -124,8 +127,8 @@ fn is_ours(cookies: &[u8]) -> bool {
     })
 }
 
-fn strip_cookies(fields: &mut Fields) {
-    let mut kept = Vec::new();
+fn strip_cookies(fields: &mut Fields, kept: &mut Vec<u8>) {
+    kept.clear();
     for value in fields.all(b"cookie") {
         for pair in value.split(|it| *it == b';').map(<[u8]>::trim_ascii) {
             if !is_ours(pair) {
@@ -138,7 +141,7 @@ fn strip_cookies(fields: &mut Fields) {
     }
     fields.remove(b"cookie");
     if !kept.is_empty() {
-        fields.push(b"cookie", &kept);
+        fields.push(b"cookie", kept);
     }
 }
 
@@ -157,7 +160,7 @@ mod tests {
         for (name, value) in fields {
             head.fields.push(name.as_bytes(), value.as_bytes());
         }
-        request(&mut head, &visit(trusted), launched);
+        request(&mut head, &visit(trusted), launched, &mut Vec::new());
         head.fields
             .iter()
             .map(|(name, value)| format!("{}: {}", name.escape_ascii(), value.escape_ascii()))
@@ -213,7 +216,7 @@ mod tests {
         let mut head = Head::default();
         head.fields.push(b"set-cookie", b"x-waiter-auth=forged");
         head.fields.push(b"set-cookie", b"mine=1");
-        response(&mut head, b"c");
+        response(&mut head, b"c", &mut Vec::new());
         assert_eq!(head.fields.all(b"set-cookie").count(), 1);
         assert_eq!(head.fields.get(b"x-cid"), Some(&b"c"[..]));
     }

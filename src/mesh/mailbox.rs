@@ -1,11 +1,12 @@
 //! Mailboxes between shards, and between each shard and the control thread.
 //!
 //! One bounded single-producer ring per ordered pair. A sender never blocks and never drops: what
-//! does not fit waits in its own outbox and is tried again each turn. The bell is rung only when the
-//! receiver has said that it sleeps, so a busy receiver costs its senders one load.
+//! does not fit waits in its own outbox and is tried again each turn. The bell is rung only when
+//! the receiver has said that it sleeps, so a busy receiver costs its senders one load.
 //!
-//! Must hold: a letter that was sent before the receiver fell asleep is seen by it or rings the bell
-//! (the sender pushes, fences, reads `asleep`; the receiver writes `asleep`, fences, looks again).
+//! Must hold: a letter that was sent before the receiver fell asleep is seen by it or rings the
+//! bell (the sender pushes, fences, reads `asleep`; the receiver writes `asleep`, fences, looks
+//! again).
 
 use crate::base::ids::ShardId;
 use crate::core::letter::{Command, Letter, Notice};
@@ -213,8 +214,8 @@ impl ControlPost {
     }
 }
 
-/// Makes the mailboxes of so many shards and of the control thread; `notices` makes each shard's way
-/// to tell the latter.
+/// Makes the mailboxes of so many shards and of the control thread; `notices` makes each shard's
+/// way to tell the latter.
 pub fn join(shards: usize, notices: impl Fn() -> Notices) -> (Vec<ShardPost>, ControlPost) {
     let bells: Vec<Arc<Bell>> = (0..shards).map(|_| Arc::default()).collect();
     let mut to: Vec<Vec<Option<Lane<Letter>>>> = (0..shards).map(|_| Vec::new()).collect();

@@ -108,6 +108,10 @@ impl<E: Engine> Shard<E> {
                 return;
             }
         }
+        if self.has_no_other(key) {
+            self.tell(key, Event::NoOther);
+            return;
+        }
         let ticket = self.ticket(key);
         let claim = Claim {
             ticket,
@@ -119,6 +123,23 @@ impl<E: Engine> Shard<E> {
         self.counters.entry(claim.service.clone()).or_default().began_to_wait(now);
         self.exchanges[key].waits = true;
         self.post.send(home, Letter::Claim(claim));
+    }
+
+    /// Whether a request that failed on an instance could only wait for that very instance, or for
+    /// one that rests: then it is better told at once.
+    fn has_no_other(&self, key: ExchangeKey) -> bool {
+        let exchange = &self.exchanges[key].exchange;
+        let avoided = exchange.avoided();
+        if avoided.is_empty() {
+            return false;
+        }
+        let Some(service) = self.world.get(&exchange.plan().service) else { return false };
+        let roster = service.slots.roster();
+        let serves = |it: &Arc<Instance>| {
+            !avoided.iter().any(|not| Arc::ptr_eq(not, it))
+                && ![Gate::Ejected, Gate::Locked, Gate::Retired].iter().any(|at| it.word.is(*at))
+        };
+        !roster.instances().is_empty() && !roster.instances().iter().any(serves)
     }
 
     fn withdraw(&mut self, key: ExchangeKey) {
@@ -143,8 +164,10 @@ impl<E: Engine> Shard<E> {
     fn open(&mut self, key: ExchangeKey, fresh: bool) {
         let seat = self.exchanges[key].exchange.seat().expect("one opens from a seat");
         let instance = seat.instance().clone();
+        // The connection that proved stale goes first, for its place is wanted.
         if let Some((link, _)) = self.exchanges[key].instance.take() {
             self.unbind(link, key);
+            self.drop_link(link, Shut::Now);
         }
         if !fresh && let Some(link) = self.pool.take(&instance) {
             self.bind(link, key);
@@ -179,8 +202,8 @@ impl<E: Engine> Shard<E> {
         if connection.state != State::Opening {
             connection.state = State::Open;
         }
-        // Streams of a client's codec are numbered by its user; one at a time in HTTP/1.
-        let stream = Stream(0);
+        connection.begun += 1;
+        let stream = Stream(connection.begun);
         connection.streams.push((stream, key));
         self.exchanges[key].instance = Some((link, stream));
         self.touch(link);
@@ -273,6 +296,9 @@ impl<E: Engine> Shard<E> {
     fn answer_on(&mut self, key: ExchangeKey, bytes: u32) {
         let Some(pending) = &mut self.exchanges[key].answer else { return };
         pending.room += bytes;
+        while pending.pieces.front().is_some_and(Vec::is_empty) {
+            pending.pieces.pop_front();
+        }
         let Some(mut piece) = pending.pieces.pop_front() else {
             if self.exchanges[key].answer.take().is_some() {
                 self.tell(key, Event::From(Side::Instance, Part::End(None)));
@@ -360,15 +386,15 @@ impl<E: Engine> Shard<E> {
 
     /// An exchange panicked: both connections close, the slot is given back.
     fn abandon(&mut self, key: ExchangeKey) {
-        let ways = [Side::Client, Side::Instance].map(|side| self.exchanges[key].way(side));
-        for (link, _) in ways.into_iter().flatten() {
-            self.unbind(link, key);
-            self.drop_link(link, Shut::Now);
-        }
         self.todo.retain(|(of, _)| *of != key);
+        let ways = [Side::Client, Side::Instance].map(|side| self.exchanges[key].way(side));
         self.withdraw_if_waiting(key);
         self.detach(key, Side::Client);
         self.detach(key, Side::Instance);
+        for (link, _) in ways.into_iter().flatten() {
+            self.unbind(link, key);
+            self.lost(link, &Cause::Broken); // with all other streams on it
+        }
         self.finish(key, Outcome::GenericError);
     }
 

@@ -33,7 +33,10 @@ impl<E: Engine> Shard<E> {
     }
 
     /// A client connected, speaking what its codec speaks.
-    pub fn accepted(&mut self, link: Link, peer: SocketAddr, codec: Box<dyn Codec>) {
+    pub fn accepted(&mut self, link: Link, peer: SocketAddr, mut codec: Box<dyn Codec>) {
+        if self.draining != Draining::No {
+            codec.retire(); // it was on its way when the end began
+        }
         self.clients += 1;
         self.insert(link, Role::Client(peer), codec, State::Open);
         self.touch(link);
@@ -46,6 +49,7 @@ impl<E: Engine> Shard<E> {
             codec: Some(codec),
             role,
             streams: Vec::new(),
+            begun: 0,
             output: Vec::new(),
             unsent: 0,
             node,
@@ -69,7 +73,7 @@ impl<E: Engine> Shard<E> {
     }
 
     /// The connection is of no use any more.
-    fn lost(&mut self, link: Link, cause: &Cause) {
+    pub(super) fn lost(&mut self, link: Link, cause: &Cause) {
         let Some(connection) = self.connections.get_mut(link) else { return };
         let streams = std::mem::take(&mut connection.streams);
         let opening = connection.state == State::Opening;
@@ -183,10 +187,7 @@ impl<E: Engine> Shard<E> {
             date: clock::date(),
         };
         let admission = self.admissions.admit(head, peer, &self.settings, &self.world);
-        let mut exchange = self
-            .spare
-            .pop()
-            .unwrap_or_else(|| Exchange::new(std::sync::Arc::new(self.settings.limits.clone())));
+        let mut exchange = self.spare.pop().unwrap_or_else(|| Exchange::new(self.limits.clone()));
         let (now, effects) = (self.now, &mut self.effects);
         match admission {
             Admission::Call => exchange.call(head, visit, now, effects),
@@ -222,7 +223,8 @@ impl<E: Engine> Shard<E> {
                 continue;
             }
             let needs = connection.codec.as_ref().expect("nothing reads now").needs();
-            if needs.ready && needs.close != Close::Now {
+            let may_read = needs.close != Close::Now && !self.is_choked(link);
+            if needs.ready && may_read {
                 self.read_all(link, Input::Bytes(&[]));
                 self.touch(link);
                 continue;
@@ -242,15 +244,20 @@ impl<E: Engine> Shard<E> {
             Close::Flush => return self.lost_to(link, Shut::Flush),
             Close::Open => {}
         }
+        let intake = if self.is_choked(link) { 0 } else { needs.intake };
         let connection = &mut self.connections[link];
-        // A reader that does not take its output gets nothing more to answer.
-        let choked = connection.unsent > self.settings.limits.window_bytes as usize;
-        let intake = if choked && connection.streams.is_empty() { 0 } else { needs.intake };
         if connection.intake != intake {
             connection.intake = intake;
             self.engine.receive(link, intake);
         }
         self.arm(link, needs.wakeup);
+    }
+
+    /// A reader that does not take its output gets nothing more to answer.
+    fn is_choked(&self, link: Link) -> bool {
+        let connection = &self.connections[link];
+        let waiting = connection.unsent + connection.output.len();
+        connection.streams.is_empty() && waiting > self.limits.window_bytes as usize
     }
 
     fn lost_to(&mut self, link: Link, how: Shut) {
@@ -273,10 +280,11 @@ impl<E: Engine> Shard<E> {
         if !matches!(connection.role, Role::Client(_)) {
             return false;
         }
-        let Some((_, key)) = connection.streams.first().copied() else { return false };
-        if !self.exchanges[key].exchange.has_client() {
+        let present =
+            |(_, key): &&(Stream, ExchangeKey)| self.exchanges[*key].exchange.has_client();
+        let Some((_, key)) = connection.streams.iter().find(present).copied() else {
             return false;
-        }
+        };
         self.tell(key, Event::From(Side::Client, Part::Cut(&Cause::Closed)));
         self.carry_out();
         true

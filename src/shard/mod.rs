@@ -9,6 +9,8 @@ pub mod pool;
 pub mod run;
 pub mod settings;
 pub mod state;
+#[cfg(test)]
+mod tests;
 mod turn;
 pub mod wheel;
 

@@ -5,12 +5,10 @@ use crate::mesh::clock;
 use crate::shard::engine::Happening;
 use crate::shard::engine::streams::{Owner, Shared, Streams, accept};
 use crate::shard::state::{Draining, Joins, Shard};
-use glommio::net::TcpListener;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::{FromRawFd, IntoRawFd};
 use std::rc::Rc;
 use std::sync::mpsc::Sender;
 use std::task::Poll;
@@ -64,7 +62,7 @@ async fn run(start: Start) {
     let accepting: Vec<_> = start
         .listeners
         .into_iter()
-        .map(|it| glommio::spawn_local(accept(listener(it), owner.clone())))
+        .map(|it| glommio::spawn_local(accept(it, owner.clone())))
         .collect();
     glommio::spawn_local(tick(shard.clone())).detach();
     glommio::spawn_local(mail(shard.clone())).detach();
@@ -75,12 +73,6 @@ async fn run(start: Start) {
     }
     // The process ends when all shards are idle; until then this one stays to answer letters.
     std::future::pending::<()>().await;
-}
-
-#[expect(unsafe_code, reason = "glommio's listener cannot be made from a safe one")]
-fn listener(it: std::net::TcpListener) -> TcpListener {
-    // SAFETY: the descriptor is a listening socket, owned by nobody else from here on.
-    unsafe { TcpListener::from_raw_fd(it.into_raw_fd()) }
 }
 
 async fn tick(shard: Rc<RefCell<Shard<Streams>>>) {

@@ -8,6 +8,7 @@
 
 use crate::base::address::SocketAddr;
 use crate::base::ids::{ServiceId, ShardId, Ticket};
+use crate::base::limits::Limits;
 use crate::base::time::Instant;
 use crate::core::pulse::{Counters, Pulse};
 use crate::core::slots::Instance;
@@ -67,6 +68,7 @@ pub struct Shard<E> {
     pub(super) calls: SyncSender<Call>,
     pub(super) answers: Receiver<Answer>,
     pub(super) settings: Arc<Settings>,
+    pub(super) limits: Arc<Limits>,
     pub(super) connections: SecondaryMap<Link, Connection>,
     pub(super) exchanges: SlotMap<ExchangeKey, Served>,
     pub(super) spare: Vec<Exchange>,
@@ -102,6 +104,8 @@ pub(super) struct Connection {
     pub(super) codec: Option<Box<dyn Codec>>,
     pub(super) role: Role,
     pub(super) streams: Vec<(Stream, ExchangeKey)>,
+    /// Exchanges begun on it by this side; their number is the next stream.
+    pub(super) begun: u32,
     /// Given by the codec, not yet to the driver.
     pub(super) output: Vec<u8>,
     /// Bytes the driver has not sent yet.
@@ -164,6 +168,7 @@ impl<E: Engine> Shard<E> {
         let Joins { post, worlds, calls, answers, settings } = joins;
         let world = worlds.load_full();
         let (me, shards) = (post.me, post.shards);
+        let limits = Arc::new(settings.limits.clone());
         Self {
             engine,
             post,
@@ -172,6 +177,7 @@ impl<E: Engine> Shard<E> {
             calls,
             answers,
             settings,
+            limits,
             connections: SecondaryMap::new(),
             exchanges: SlotMap::with_key(),
             spare: Vec::new(),

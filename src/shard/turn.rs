@@ -54,6 +54,7 @@ impl<E: Engine> Shard<E> {
         self.desk.tick(now, &mut self.post);
         self.after_event();
         self.say_if_drained();
+        self.post.flush();
     }
 
     /// Tells the control thread what changed.

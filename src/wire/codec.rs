@@ -5,9 +5,9 @@
 //! waits: what is not complete yet is kept, and `needs` says what must happen next.
 //!
 //! Must hold for every codec: a stream yields `Head` (responses: interim heads first), then any
-//! number of `Body`, then one `End` or one `Cut`; nothing after that, and nothing of a request whose
-//! response has ended. Body bytes of a stream never exceed the room given to it. The same input,
-//! however it is cut into pieces, yields the same parts (bodies joined).
+//! number of `Body`, then one `End` or one `Cut`; nothing after that, and nothing of a request
+//! whose response has ended. Body bytes of a stream never exceed the room given to it. The same
+//! input, however it is cut into pieces, yields the same parts (bodies joined).
 
 use crate::base::fault::Fault;
 use crate::base::time::Instant;

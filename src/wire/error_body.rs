@@ -54,6 +54,11 @@ pub fn write(fault: &Fault, facts: &Facts<'_>, head: &mut Head, body: &mut Vec<u
     head.length = Length::Exact(body.len() as u64);
 }
 
+/// Whether the client wants JSON rather than text (api §6.2).
+pub fn wants_json(request: &Head) -> bool {
+    form(request) == Form::Json
+}
+
 fn form(request: &Head) -> Form {
     let has = |name: &[u8], what: &[u8]| {
         request.fields.all(name).any(|it| memchr::memmem::find(it, what).is_some())

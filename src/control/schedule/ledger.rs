@@ -1,4 +1,5 @@
-//! What is wanted of each service, what runs of it, and what follows: who is launched, who is ended.
+//! What is wanted of each service, what runs of it, and what follows: who is launched, who is
+//! ended.
 //!
 //! ```text
 //!             launched                 Kill, Fail, Delete, End, ended, over memory
@@ -6,8 +7,9 @@
 //!     ▲                                                                    SIGTERM, then SIGKILL
 //!     └── back-off, while fewer are active than wanted
 //! ```
-//! An instance leaves `active` the moment it is decided that it ends, so that nobody sends it another
-//! request; it is *gone* only when no process of its group is left, and keeps its ports until then.
+//! An instance leaves `active` the moment it is decided that it ends, so that nobody sends it
+//! another request; it is *gone* only when no process of its group is left, and keeps its ports
+//! until then.
 
 use super::backoff::Backoff;
 use crate::base::ids::{InstanceId, ServiceId};
@@ -114,8 +116,8 @@ impl Ledger {
         service.fail(&Active { fact, launched_at: now, grace: Duration::ZERO }, now);
     }
 
-    /// The process that was launched has ended; others of its group may still run. `exit_code` as in
-    /// [`InstanceFact`].
+    /// The process that was launched has ended; others of its group may still run. `exit_code` as
+    /// in [`InstanceFact`].
     pub(super) fn ended(
         &mut self,
         id: &InstanceId,

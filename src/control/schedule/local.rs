@@ -1,9 +1,9 @@
 //! The local scheduler: instances are processes of this host, children of this process.
 //!
-//! One plain thread owns them all. It takes orders, looks after its children ten times a second while
-//! there are any, has the [`Ledger`] decide, and carries out what it decides. Nothing it does waits,
-//! except for the disk. It must be started from a thread that is not pinned to a core: the instances
-//! inherit that.
+//! One plain thread owns them all. It takes orders, looks after its children ten times a second
+//! while there are any, has the [`Ledger`] decide, and carries out what it decides. Nothing it does
+//! waits, except for the disk. It must be started from a thread that is not pinned to a core: the
+//! instances inherit that.
 
 use super::census::Census;
 use super::environment::{Place, environment};

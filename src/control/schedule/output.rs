@@ -1,8 +1,9 @@
 //! What an instance writes: files `stdout` and `stderr` in its directory, of limited size.
 //!
-//! The files are opened for appending. Cutting one to nothing while the instance writes is therefore
-//! harmless: it neither blocks nor fails, its next byte is the first. What was last written before
-//! the cut is kept in `stdout.1`, `stderr.1`; what arrives between copy and cut is lost.
+//! The files are opened for appending. Cutting one to nothing while the instance writes is
+//! therefore harmless: it neither blocks nor fails, its next byte is the first. What was last
+//! written before the cut is kept in `stdout.1`, `stderr.1`; what arrives between copy and cut is
+//! lost.
 
 use crate::base::time::{Duration, Instant};
 use std::fs::{File, OpenOptions};

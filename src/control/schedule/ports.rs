@@ -1,8 +1,8 @@
 //! Which ports the next instance gets.
 //!
-//! The range is gone through in turn, so a port that was just released comes last; and for a grace it
-//! is not given at all, since a client may still believe the old instance there. Whether
-//! anybody else listens on a port is asked of the caller.
+//! The range is gone through in turn, so a port that was just released comes last; and for a grace
+//! it is not given at all, since a client may still believe the old instance there. Whether anybody
+//! else listens on a port is asked of the caller.
 
 use crate::base::time::{Duration, Instant};
 use std::collections::BTreeMap;
@@ -22,8 +22,8 @@ pub(super) struct Ports {
 }
 
 impl Ports {
-    /// All ports of the range are free. The first search begins `offset` ports into it; routers that
-    /// share a range should not share that.
+    /// All ports of the range are free. The first search begins `offset` ports into it; routers
+    /// that share a range should not share that.
     pub(super) fn new(range: RangeInclusive<u16>, offset: u16) -> Self {
         assert!(!range.is_empty(), "a port range that holds no port");
         let count = u32::from(range.end() - range.start()) + 1;

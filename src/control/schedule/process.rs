@@ -1,8 +1,8 @@
 //! Starting and signalling processes: the only place of the control plane with `unsafe`.
 //!
 //! A process is launched as the leader of a session and group of its own, with descriptors 0, 1 and
-//! 2 and no other, no blocked and no ignored signal. Whatever it starts stays in its group unless it
-//! asks for another.
+//! 2 and no other, no blocked and no ignored signal. Whatever it starts stays in its group unless
+//! it asks for another.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -81,8 +81,9 @@ impl Process {
 
     /// Sends a signal to all of its group. That nobody is left is no error.
     ///
-    /// After the leader has ended, its number stays taken while the group has a member; and a number
-    /// that has become free is not given out again before all others were. So no stranger is hit.
+    /// After the leader has ended, its number stays taken while the group has a member; and a
+    /// number that has become free is not given out again before all others were. So no stranger is
+    /// hit.
     pub(super) fn signal_group(&self, signal: Signal) {
         send(self.group(), signal);
     }

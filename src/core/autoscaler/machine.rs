@@ -292,8 +292,8 @@ pub struct Before {
 }
 
 /// One service in one cycle (control-plane §10.3): shows `scale` what it needs to see, and returns
-/// its decision with the new trend, if that changed. Decides nothing while no time has been counted,
-/// or when `scale` cannot decide.
+/// its decision with the new trend, if that changed. Decides nothing while no time has been
+/// counted, or when `scale` cannot decide.
 pub fn orchestrate(
     before: &Before,
     standing: &Standing,

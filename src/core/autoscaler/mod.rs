@@ -1,8 +1,8 @@
 //! How many instances each service should have (control-plane §10, design §6).
 //!
-//! [`desired()`] is the original's arithmetic for one service, with a floor and a cap; [`act`] turns
-//! its result into one order; [`Prompt`] takes floor and cap from what is seen; [`Autoscaler`]
-//! holds what is remembered of each service and runs them all once a second.
+//! [`desired()`] is the original's arithmetic for one service, with a floor and a cap; [`act`]
+//! turns its result into one order; [`Prompt`] takes floor and cap from what is seen;
+//! [`Autoscaler`] holds what is remembered of each service and runs them all once a second.
 
 mod desired;
 mod executor;

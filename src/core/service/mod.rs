@@ -8,6 +8,8 @@ mod identity;
 pub mod parameters;
 pub mod static_servers;
 pub mod table;
+#[doc(hidden)]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 pub mod tuning;

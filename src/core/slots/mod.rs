@@ -4,12 +4,14 @@
 //! where room may be; a seat as the value that says "this request holds a slot".
 
 mod instance;
+mod room;
 mod roster;
 mod seat;
 pub mod selection;
 mod word;
 
 pub use instance::Instance;
+pub use room::Room;
 pub use roster::{Roster, ServiceSlots};
 pub use seat::{Put, Seat};
 pub use word::{After, Gate, Waiting, Word};

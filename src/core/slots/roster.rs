@@ -1,16 +1,15 @@
 //! The roster of a service: its serveable instances in order of preference, and where room may be.
 //!
-//! One bit per instance says "may have room"; the word decides. Invariant: while an instance in the
-//! newest roster has room, its bit is set, or somebody is about to set it. A taker that finds a word
-//! full clears the bit and looks at the word once more; who puts, puts first and then sets the bit,
-//! in the newest roster: with a fence between each pair, one of the two sees the other.
+//! Written by the control thread, whole; hints of room are set and cleared by all shards.
 
 use crate::base::ids::ShardId;
 use crate::core::service::LoadBalancing;
+use crate::core::slots::room::Room;
 use crate::core::slots::{Instance, Waiting};
 use arc_swap::ArcSwap;
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::Ordering;
 
 /// Candidates looked at for one that this shard already has a connection to.
 const NEAR_LOOK: usize = 8;
@@ -29,7 +28,7 @@ pub struct ServiceSlots {
 pub struct Roster {
     instances: Box<[Arc<Instance>]>,
     live: usize,
-    room: Box<[AtomicU64]>,
+    room: Room,
     balancing: LoadBalancing,
 }
 
@@ -56,22 +55,24 @@ impl ServiceSlots {
         self.roster.load_full()
     }
 
-    /// Takes a slot of the instance that comes first, avoiding those in `not`. `salt` is any number
-    /// that varies (for random balancing).
+    /// Takes a slot of the instance that comes first, avoiding those in `not` (see
+    /// [`accepts`](Self::accepts)). `salt` is any number that varies (for random balancing).
     pub fn take(&self, shard: ShardId, not: &[Arc<Instance>], salt: u64) -> Option<Arc<Instance>> {
         let roster = self.roster.load();
-        roster.take(shard, not, salt).cloned()
+        roster.take(shard, roster.avoided(not), salt).cloned()
     }
 
-    /// Says that an instance has room again, after its slot was put.
-    pub fn hint(&self, instance: &Arc<Instance>) {
+    /// Says that an instance has room again, after its slot was put. Returns whether that was news.
+    pub fn hint(&self, instance: &Arc<Instance>) -> bool {
         let roster = self.roster.load();
-        if let Some(at) = roster.place_of(instance) {
-            let (word, bit) = (&roster.room[at / 64], 1_u64 << (at % 64));
-            if word.load(Ordering::Acquire) & bit == 0 {
-                word.fetch_or(bit, Ordering::AcqRel);
-            }
-        }
+        roster.place_of(instance).is_some_and(|at| roster.room.hint(at))
+    }
+
+    /// Whether the instance serves now, and may serve somebody who avoids those in `not`. Where
+    /// nothing else serves, nothing is avoided: a second failure is told sooner than a timeout.
+    pub fn accepts(&self, instance: &Arc<Instance>, not: &[Arc<Instance>]) -> bool {
+        let roster = self.roster.load();
+        roster.place_of(instance).is_some() && !is_among(roster.avoided(not), instance)
     }
 }
 
@@ -80,12 +81,7 @@ impl Roster {
     /// Every instance is taken to have room.
     pub fn new(instances: Vec<Arc<Instance>>, live: usize, balancing: LoadBalancing) -> Self {
         assert!(live <= instances.len());
-        let room = (0..instances.len().div_ceil(64))
-            .map(|word| {
-                let rest = instances.len() - word * 64;
-                AtomicU64::new(if rest >= 64 { u64::MAX } else { (1 << rest) - 1 })
-            })
-            .collect();
+        let room = Room::new(instances.len());
         Self { instances: instances.into(), live, room, balancing }
     }
 
@@ -114,69 +110,37 @@ impl Roster {
     /// it saves a connection.
     fn take_up(
         &self,
-        range: std::ops::Range<usize>,
+        range: Range<usize>,
         shard: ShardId,
         not: &[Arc<Instance>],
     ) -> Option<&Arc<Instance>> {
         let mut first = None;
-        for at in self.places(range.clone()).take(NEAR_LOOK) {
+        for at in self.room.up(range.clone()).take(NEAR_LOOK) {
             if self.instances[at].is_near(shard) && self.try_take(at, not) {
                 return Some(&self.instances[at]);
             }
             first = first.or(Some(at));
         }
         let first = first?;
-        self.places(first..range.end)
+        self.room
+            .up(first..range.end)
             .find(|at| self.try_take(*at, not))
             .map(|at| &self.instances[at])
     }
 
     fn take_down(&self, end: usize, not: &[Arc<Instance>]) -> Option<&Arc<Instance>> {
-        (0..end.div_ceil(64)).rev().find_map(|word| {
-            let mut bits = self.room[word].load(Ordering::Acquire) & below(end, word);
-            while bits != 0 {
-                let bit = 63 - bits.leading_zeros() as usize;
-                bits &= !(1 << bit);
-                if self.try_take(word * 64 + bit, not) {
-                    return Some(&self.instances[word * 64 + bit]);
-                }
-            }
-            None
-        })
-    }
-
-    /// Places in the range whose bit is set, upwards; each word is read when it is reached.
-    fn places(&self, range: std::ops::Range<usize>) -> impl Iterator<Item = usize> + '_ {
-        let (start, end) = (range.start, range.end);
-        (start / 64..end.div_ceil(64)).flat_map(move |word| {
-            let mut bits = self.room[word].load(Ordering::Acquire) & below(end, word);
-            if word == start / 64 {
-                bits &= u64::MAX << (start % 64);
-            }
-            std::iter::from_fn(move || {
-                let bit = (bits != 0).then(|| bits.trailing_zeros() as usize)?;
-                bits &= bits - 1;
-                Some(word * 64 + bit)
-            })
-        })
+        self.room.down(end).find(|at| self.try_take(*at, not)).map(|at| &self.instances[at])
     }
 
     fn try_take(&self, at: usize, not: &[Arc<Instance>]) -> bool {
         let instance = &self.instances[at];
-        if not.iter().any(|it| Arc::ptr_eq(it, instance)) {
-            return false;
-        }
-        if instance.word.take() {
-            return true;
-        }
-        let (word, bit) = (&self.room[at / 64], 1_u64 << (at % 64));
-        word.fetch_and(!bit, Ordering::AcqRel);
-        fence(Ordering::SeqCst);
-        // Room that appeared before the bit was cleared: whoever put it may have seen the bit set.
-        if instance.word.has_room() {
-            word.fetch_or(bit, Ordering::AcqRel);
-        }
-        false
+        !is_among(not, instance) && self.room.take(at, &instance.word)
+    }
+
+    /// What is really avoided: `not`, as long as anything else serves.
+    fn avoided<'a>(&self, not: &'a [Arc<Instance>]) -> &'a [Arc<Instance>] {
+        let other = |it: &Arc<Instance>| !is_among(not, it) && it.word.is_open();
+        if not.is_empty() || self.instances.iter().any(other) { not } else { &[] }
     }
 
     fn place_of(&self, instance: &Arc<Instance>) -> Option<usize> {
@@ -189,19 +153,15 @@ impl Roster {
     }
 }
 
-/// The bits of `word` that lie below place `end`.
-fn below(end: usize, word: usize) -> u64 {
-    match end.saturating_sub(word * 64) {
-        0 => 0,
-        rest if rest >= 64 => u64::MAX,
-        rest => (1 << rest) - 1,
-    }
+fn is_among(list: &[Arc<Instance>], instance: &Arc<Instance>) -> bool {
+    list.iter().any(|it| Arc::ptr_eq(it, instance))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::time::Date;
+    use crate::core::slots::Gate;
 
     fn slots(count: u64, live: usize, balancing: LoadBalancing) -> ServiceSlots {
         let instances = (0..count)
@@ -260,5 +220,16 @@ mod tests {
         assert_eq!(got.suffix(), "2");
         assert!(slots.take(ShardId(0), &not, 0).is_none());
         assert_eq!(take(&slots, 0).as_deref(), Some("0"));
+    }
+
+    #[test]
+    fn what_alone_serves_is_not_avoided() {
+        let slots = slots(2, 2, LoadBalancing::Oldest);
+        let all = slots.roster().instances().to_vec();
+        let not = [all[0].clone()];
+        assert!(!slots.accepts(&all[0], &not) && slots.accepts(&all[1], &not));
+        all[1].word.close(Gate::Ejected);
+        assert!(slots.accepts(&all[0], &not));
+        assert_eq!(slots.take(ShardId(0), &not, 0).expect("it is free").suffix(), "0");
     }
 }

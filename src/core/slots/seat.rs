@@ -59,29 +59,25 @@ impl Seat {
         if held.instance.word.is(Gate::Failing) {
             return Put::PassOn(self);
         }
-        let after = held.instance.word.put(&held.slots.waiting);
-        match after {
+        let Held { instance, slots, .. } = held;
+        match instance.word.put(&slots.waiting, || slots.hint(instance)) {
             After::PassOn => Put::PassOn(self),
             After::Free => {
-                self.hint();
+                self.held = None;
                 Put::Free
             }
             After::LookAgain => {
-                self.hint();
+                self.held = None;
                 Put::LookAgain
             }
         }
     }
 
-    /// Gives the slot back without a look at who waits. Home only.
+    /// Gives the slot back without a look at who waits. Home only, which looks next.
     pub fn release(mut self) {
-        self.held().instance.word.release();
-        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
-        self.hint();
-    }
-
-    fn hint(&mut self) {
         let held = self.held.take().expect("a seat is given up once");
+        held.instance.word.release();
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
         held.slots.hint(&held.instance);
     }
 

@@ -7,10 +7,11 @@
 //!
 //! Invariants: `used` never exceeds the limit at a take; once a closing gate is set, no take
 //! succeeds; with [`Waiting`], a request never waits beside a free slot. `tests/loom` walks every
-//! interleaving of a releaser, a newcomer and the home shard; this file therefore stands alone.
+//! interleaving of a releaser, a newcomer and the home shard; this file therefore stands alone, and
+//! takes its atomics from the module that includes it there.
 
 #[cfg(loom)]
-use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use super::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
@@ -62,8 +63,9 @@ impl Word {
         self.change(|word| (closing(word) == 0 && used(word) < limit(word)).then_some(word + 1))
     }
 
-    /// Puts a slot back, unless somebody waits: then it stays counted, for home to pass on.
-    pub fn put(&self, waiting: &Waiting) -> After {
+    /// Puts a slot back, unless somebody waits: then it stays counted, for home to pass on. `hint`
+    /// says where room may be looked for, and whether that was news.
+    pub fn put(&self, waiting: &Waiting, hint: impl FnOnce() -> bool) -> After {
         if waiting.any() {
             return After::PassOn;
         }
@@ -71,6 +73,10 @@ impl Word {
         // Pairs with the fence in `Waiting::announce`: either home sees the slot free, or we see
         // that somebody waits. Without it both may miss, and a request waits beside a free slot.
         fence(Ordering::SeqCst);
+        // Home looks where hints are, so the hint comes before our look at who waits.
+        if hint() {
+            fence(Ordering::SeqCst);
+        }
         if waiting.any() { After::LookAgain } else { After::Free }
     }
 
@@ -121,6 +127,11 @@ impl Word {
     /// Whether this gate is set.
     pub fn is(&self, gate: Gate) -> bool {
         self.0.load(Ordering::Acquire) & bit(gate) != 0
+    }
+
+    /// Whether no closing gate is set.
+    pub fn is_open(&self) -> bool {
+        closing(self.0.load(Ordering::Acquire)) == 0
     }
 
     /// Whether a take would succeed now.
@@ -216,9 +227,9 @@ mod tests {
         let (word, waiting) = (Word::new(1), Waiting::default());
         assert!(word.take());
         waiting.announce(1);
-        assert_eq!(word.put(&waiting), After::PassOn);
+        assert_eq!(word.put(&waiting, || false), After::PassOn);
         assert_eq!(word.used(), 1, "still counted");
         waiting.announce(0);
-        assert_eq!(word.put(&waiting), After::Free);
+        assert_eq!(word.put(&waiting, || false), After::Free);
     }
 }

@@ -1,8 +1,9 @@
 //! The engine: sockets, behind a face that every driver has.
 //!
-//! A driver is told to connect, send, receive and close, and calls back with what happened. It never
-//! calls back from within one of these calls. A link is named by a key with a generation; after
-//! `close` the shard has forgotten it, and what still happens to it is the driver's own affair.
+//! A driver is told to connect, send, receive and close, and calls back with what happened. It
+//! never calls back from within one of these calls. A link is named by a key with a generation;
+//! after `close` the shard has forgotten it, and what still happens to it is the driver's own
+//! affair.
 //!
 //! Must hold: received bytes are lent for the call; no more is received than was asked for; bytes
 //! are sent in the order in which they were given.

@@ -1,9 +1,9 @@
 //! The driver on glommio's own streams: one task per connection, none per request.
 //!
-//! A link's task owns its stream. Whenever it is woken it sends what there is, receives what it may,
-//! and tells the shard. It borrows the shard only to tell it something or to look at the link's
-//! state, never across a wait; so the shard's cell is never borrowed twice. The receive buffer is
-//! one per shard: it is lent and free again when the call returns.
+//! A link's task owns its stream. Whenever it is woken it sends what there is, receives what it
+//! may, and tells the shard. It borrows the shard only to tell it something or to look at the
+//! link's state, never across a wait; so the shard's cell is never borrowed twice. The receive
+//! buffer is one per shard: it is lent and free again when the call returns.
 
 use crate::base::address::SocketAddr;
 use crate::base::time::Duration;
@@ -15,6 +15,7 @@ use slotmap::SlotMap;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::{FromRawFd, IntoRawFd};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
@@ -152,7 +153,8 @@ impl Engine for Streams {
 
 /// Accepts for ever, in a task of its own (glommio leaks a waker each time a pending accept is
 /// polled again, so it must not share a task with anything).
-pub async fn accept(listener: TcpListener, owner: Shared) {
+pub async fn accept(listener: std::net::TcpListener, owner: Shared) {
+    let listener = adopted(listener);
     loop {
         let stream = match listener.accept().await {
             Ok(stream) => stream,
@@ -171,6 +173,12 @@ pub async fn accept(listener: TcpListener, owner: Shared) {
         owner.borrow_mut().on(Happening::Accepted(link, peer));
         glommio::spawn_local(serve(stream, link, owner.clone())).detach();
     }
+}
+
+#[expect(unsafe_code, reason = "glommio's listener cannot be made from a safe one")]
+fn adopted(listener: std::net::TcpListener) -> TcpListener {
+    // SAFETY: the descriptor is a listening socket, owned by nobody else from here on.
+    unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) }
 }
 
 /// glommio accepts without CLOEXEC. Children close what they inherit; this covers other ways.

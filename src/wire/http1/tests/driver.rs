@@ -208,8 +208,8 @@ pub(super) fn response_head(status: u16, length: Length) -> Head {
     head
 }
 
-/// Feeds `bytes` to fresh connections: whole, cut at every place, and byte by byte; what is said and
-/// what must happen then are always the same. Gives what was said.
+/// Feeds `bytes` to fresh connections: whole, cut at every place, and byte by byte; what is said
+/// and what must happen then are always the same. Gives what was said.
 pub(super) fn same_at_every_cut<C: Codec>(bytes: &[u8], make: impl Fn() -> Driver<C>) -> Driver<C> {
     let mut whole = make();
     whole.feed(bytes);

@@ -1,0 +1,8 @@
+//! Plays at the level of bytes: clients and instances on one side, shards on memory in the middle.
+
+mod failures;
+mod messages;
+mod slots;
+mod streams;
+mod volume;
+mod world;
