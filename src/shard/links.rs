@@ -277,7 +277,8 @@ impl<E: Engine> Shard<E> {
         }
     }
 
-    /// A client that has closed its side after a whole request has gone away, unless told otherwise.
+    /// A client that has closed its side after a whole request has gone away, unless told
+    /// otherwise.
     fn client_left(&mut self, link: Link) -> bool {
         if self.settings.half_close == HalfClose::Allow {
             return false;

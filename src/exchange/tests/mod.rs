@@ -1,4 +1,5 @@
-//! The life of one request, told as stories, as a table of every event in every state, and at random.
+//! The life of one request, told as stories, as a table of every event in every state, and at
+//! random.
 
 mod random;
 mod rig;

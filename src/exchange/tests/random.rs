@@ -1,5 +1,5 @@
-//! Random lives: whatever happens in whatever order, each byte that leaves is justified, and the slot
-//! comes home exactly once. A failure prints its seed.
+//! Random lives: whatever happens in whatever order, each byte that leaves is justified, and the
+//! slot comes home exactly once. A failure prints its seed.
 
 use super::rig::{Rig, WINDOW, closed, request, response};
 use crate::base::fault::{Class, Fault};

@@ -1,8 +1,9 @@
-//! Every event in every state. The table is printed; it is what the picture in the room's page says.
+//! Every event in every state. The table is printed; it is what the picture in the room's page
+//! says.
 //!
 //! A cell says what is wanted then, or `—` where the event means nothing there. `defect` marks what
-//! the shard and the codecs promise never to say: the exchange asserts it, and the shard survives it
-//! by ending that one exchange.
+//! the shard and the codecs promise never to say: the exchange asserts it, and the shard survives
+//! it by ending that one exchange.
 
 use super::rig::{Rig, closed, request, response};
 use crate::base::fault::{Class, Fault};

@@ -1,8 +1,8 @@
 //! A world of clients and instances around shards whose sockets are memory, all in one thread.
 //!
-//! A remote is the other end of a link. Bytes move only in [`World::settle`], until nothing moves any
-//! more; what each remote got is kept. At every step it is checked that no instance is asked more
-//! than it has slots for, and at rest that it has no more connections than slots.
+//! A remote is the other end of a link. Bytes move only in [`World::settle`], until nothing moves
+//! any more; what each remote got is kept. At every step it is checked that no instance is asked
+//! more than it has slots for, and at rest that it has no more connections than slots.
 
 use crate::base::address::SocketAddr;
 use crate::base::ids::{ServiceId, ShardId};
