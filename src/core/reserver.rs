@@ -327,7 +327,8 @@ impl Reserver {
             }
         } else if outcome.is_failure() {
             let counts = self.counts(instance, outcome);
-            let rest = (counts && self.has_other(instance)).then_some((limits, now));
+            let rests = self.is_gone(outcome) || self.has_other(instance);
+            let rest = (counts && rests).then_some((limits, now));
             if counts {
                 self.failed(instance, rest, replies);
             }
@@ -364,6 +365,13 @@ impl Reserver {
         self.service
             .as_ref()
             .is_some_and(|it| is_member(it, instance) && !(busy && it.description.is_static()))
+    }
+
+    /// Whether a launched instance cannot be reached: requests then wait for another, though it was
+    /// the last.
+    fn is_gone(&self, outcome: Outcome) -> bool {
+        outcome == Outcome::Unreachable
+            && self.service.as_ref().is_some_and(|it| !it.description.is_static())
     }
 
     /// Whether anything else serves. The last one is never ejected: a slow answer is better than

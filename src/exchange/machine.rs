@@ -334,7 +334,7 @@ impl Exchange {
         }
         if self.way.failed_once {
             let fault = instance_fault(cause, Class::ConnectFailed);
-            self.fail(&fault, Outcome::InstanceError, out);
+            self.fail(&fault, Outcome::Unreachable, out);
             return;
         }
         self.way.failed_once = true;
@@ -343,7 +343,7 @@ impl Exchange {
         self.phase = Phase::Waiting;
         let queue_timeout = self.plan().tuning.queue_timeout;
         self.deadline = Some((self.times.began + queue_timeout).max(now));
-        out.push(Effect::Release(Outcome::InstanceError));
+        out.push(Effect::Release(Outcome::Unreachable));
         out.push(Effect::Reserve);
     }
 
