@@ -9,7 +9,9 @@ pub enum Outcome {
     ClientError,
     /// The client went away.
     ClientGone,
-    /// The instance could not be reached, broke off, or was too slow.
+    /// The instance could not be reached; a process that was launched is most likely gone.
+    Unreachable,
+    /// The instance broke off, or was too slow.
     InstanceError,
     /// The instance said 503.
     InstanceBusy,
@@ -22,7 +24,7 @@ pub enum Outcome {
 impl Outcome {
     /// Whether the instance is to rest for a while.
     pub fn is_failure(self) -> bool {
-        matches!(self, Self::InstanceError | Self::InstanceBusy)
+        matches!(self, Self::Unreachable | Self::InstanceError | Self::InstanceBusy)
     }
 
     /// Whether former failures of the instance are forgotten. Quirk Q6 is decided: only a success
@@ -37,7 +39,7 @@ impl Outcome {
             Self::Success => "success",
             Self::ClientError => "client-error",
             Self::ClientGone => "client-eagerly-closed",
-            Self::InstanceError => "instance-error",
+            Self::Unreachable | Self::InstanceError => "instance-error",
             Self::InstanceBusy => "instance-busy",
             Self::GenericError => "generic-error",
             Self::Unused => "rejected",

@@ -1,13 +1,13 @@
 //! The reserver of one service, on its home shard: the queue, and who serves it.
 //!
 //! The only writer of the queue, of the service's `waiting` count, of limits, of the opening of
-//! gates and of the ejection timers. It is told claims, withdrawals and settlements, and replies with
-//! grants and refusals.
+//! gates and of the ejection timers. It is told claims, withdrawals and settlements, and replies
+//! with grants and refusals.
 //!
 //! Invariants: a ticket gets exactly one reply unless withdrawn; first come, first served from the
 //! moment a claim arrives; after every event `waiting` equals the length of the queue, and nobody
-//! waits beside a free slot it may have. A closing gate is set for a reason that home will hear of or
-//! has a record of, so that none stays closed for ever.
+//! waits beside a free slot it may have. A closing gate is set for a reason that home will hear of
+//! or has a record of, so that none stays closed for ever.
 
 use crate::base::ids::{ServiceId, ShardId, Ticket};
 use crate::base::limits::Limits;
@@ -327,7 +327,8 @@ impl Reserver {
             }
         } else if outcome.is_failure() {
             let counts = self.counts(instance, outcome);
-            let rest = (counts && self.has_other(instance)).then_some((limits, now));
+            let rests = self.is_gone(outcome) || self.has_other(instance);
+            let rest = (counts && rests).then_some((limits, now));
             if counts {
                 self.failed(instance, rest, replies);
             }
@@ -364,6 +365,13 @@ impl Reserver {
         self.service
             .as_ref()
             .is_some_and(|it| is_member(it, instance) && !(busy && it.description.is_static()))
+    }
+
+    /// Whether a launched instance cannot be reached: requests then wait for another, though it was
+    /// the last.
+    fn is_gone(&self, outcome: Outcome) -> bool {
+        outcome == Outcome::Unreachable
+            && self.service.as_ref().is_some_and(|it| !it.description.is_static())
     }
 
     /// Whether anything else serves. The last one is never ejected: a slow answer is better than

@@ -369,7 +369,7 @@ impl<E: Engine> Shard<E> {
     pub(super) fn give_back_seat(&mut self, seat: Seat, outcome: Outcome) {
         let home = self.home(seat.service());
         let plain = !outcome.is_failure();
-        if outcome == Outcome::InstanceError {
+        if matches!(outcome, Outcome::InstanceError | Outcome::Unreachable) {
             seat.instance().word.close(Gate::Ejected);
         }
         if !plain {

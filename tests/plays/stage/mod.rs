@@ -1,0 +1,17 @@
+//! What plays stand on: processes, a client, time.
+
+mod client;
+mod instance;
+mod process;
+mod request;
+mod router;
+mod service;
+mod wait;
+
+pub(crate) use client::{Connection, Response};
+pub(crate) use instance::{Instance, fronted};
+pub(crate) use process::exists;
+pub(crate) use request::Request;
+pub(crate) use router::{Router, complaint, data_dir};
+pub(crate) use service::Service;
+pub(crate) use wait::{PATIENCE, now, pause_until, until};
