@@ -25,9 +25,9 @@ pub struct Limits {
     pub body_idle_timeout: Duration,
     /// An instance accepts a connection within this time.
     pub connect_timeout: Duration,
-    /// An instance sends the first byte of its response within this time.
+    /// An instance sends the first byte of its response, and each further one, within this time.
     pub first_byte_timeout: Duration,
-    /// An instance sends, or takes, the next byte of a body within this time.
+    /// An instance takes the next byte of a request's body within this time.
     pub streaming_timeout: Duration,
     /// A request waits this long for a slot.
     pub queue_timeout: Duration,

@@ -1,8 +1,8 @@
 //! `waiter demo`: the whole loop in under a minute.
 //!
 //! Starts a router with the embedded defaults on a free loopback port, launches a small service
-//! through an ordinary request that describes it, drives a stable, a spiking and an idle load at it,
-//! and shows what happens until no instance is left.
+//! through an ordinary request that describes it, drives a stable, a spiking and an idle load at
+//! it, and shows what happens until no instance is left.
 
 mod client;
 mod load;

@@ -270,11 +270,14 @@ fn notices(events: &SyncSender<Event>) -> Notices {
     })
 }
 
+/// The scheduler's thread, and how it is given orders.
+type Scheduling = (Option<JoinHandle<()>>, Option<Sender<Order>>);
+
 fn start_scheduler(
     config: &Config,
     data_dir: &DataDir,
     events: &SyncSender<Event>,
-) -> Result<(Option<JoinHandle<()>>, Option<Sender<Order>>), String> {
+) -> Result<Scheduling, String> {
     if config.scheduler == Scheduler::Absent {
         return Ok((None, None));
     }

@@ -197,7 +197,8 @@ impl Round {
             it.schedule(now);
         }
         if let Some(outcome) = outcome {
-            let _ = self.events.try_send(Event::Checked(id.clone(), outcome));
+            // It may block while the control loop is behind; checks can wait for it.
+            let _ = self.events.send(Event::Checked(id.clone(), outcome));
         }
     }
 }
@@ -257,7 +258,7 @@ async fn check(target: Target, round: Rc<RefCell<Round>>) {
         Health::Down => None,
     };
     if target.instance.probe_opened() {
-        let _ = events.try_send(Event::Crowded(target.instance.clone()));
+        let _ = events.send(Event::Crowded(target.instance.clone()));
     }
     let late = async {
         glommio::timer::sleep(CHECK_TIMEOUT).await;
@@ -271,7 +272,7 @@ async fn check(target: Target, round: Rc<RefCell<Round>>) {
     if let Some(seat) = seat {
         seat.release();
         if target.slots.waiting.any() {
-            let _ = events.try_send(Event::LookAgain(target.service.clone()));
+            let _ = events.send(Event::LookAgain(target.service.clone()));
         }
     }
     round.borrow_mut().ended(&target.id, Some(outcome), clock::now());

@@ -13,7 +13,7 @@ use crate::core::world::{Member, Service, World};
 use arc_swap::ArcSwap;
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// Publishes worlds.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub struct Publisher {
     changed: bool,
     published: VecDeque<Arc<World>>,
     instances: HashMap<ServiceId, HashMap<InstanceId, Arc<Instance>>>,
+    /// Instances that left: as long as anybody still holds one, it must return as the same.
+    departed: HashMap<InstanceId, Weak<Instance>>,
     slots: HashMap<ServiceId, Arc<ServiceSlots>>,
 }
 
@@ -35,6 +37,7 @@ impl Publisher {
             changed: false,
             published: VecDeque::new(),
             instances: HashMap::new(),
+            departed: HashMap::new(),
             slots: HashMap::new(),
         }
     }
@@ -75,7 +78,9 @@ impl Publisher {
                 crate::core::service::LoadBalancing::Oldest,
             )));
         }
-        self.instances.remove(id);
+        for (id, instance) in self.instances.remove(id).unwrap_or_default() {
+            self.departed.insert(id, Arc::downgrade(&instance));
+        }
         self.next.remove(id);
         self.changed = true;
     }
@@ -97,6 +102,7 @@ impl Publisher {
         while self.published.front().is_some_and(|it| it.version < oldest_used) {
             self.published.pop_front();
         }
+        self.departed.retain(|_, it| it.strong_count() > 0);
     }
 
     /// The instance of this id.
@@ -137,6 +143,9 @@ impl Publisher {
             let instance = known
                 .entry(it.fact.id.clone())
                 .or_insert_with(|| {
+                    if let Some(same) = self.departed.get(&it.fact.id).and_then(Weak::upgrade) {
+                        return same;
+                    }
                     let address = SocketAddr::new(it.fact.host, *port);
                     let suffix = it.fact.id.suffix();
                     Arc::new(Instance::new(suffix, address, it.fact.started_at, limit))
@@ -147,8 +156,14 @@ impl Publisher {
         }
         if known.len() > members.len() {
             let gone = |it: &Arc<Instance>| !members.iter().any(|m| Arc::ptr_eq(&m.instance, it));
-            // One that still serves keeps its record: it may be listed again.
-            known.retain(|_, it| !gone(it) || it.word.used() > 0);
+            let departed = &mut self.departed;
+            known.retain(|id, it| {
+                let stays = !gone(it);
+                if !stays {
+                    departed.insert(id.clone(), Arc::downgrade(it));
+                }
+                stays
+            });
         }
         members
     }

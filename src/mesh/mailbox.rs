@@ -149,8 +149,11 @@ impl ShardPost {
 
     /// Tries again to send what did not fit; whether nothing is left.
     pub fn flush(&mut self) -> bool {
-        let lanes = self.to.iter_mut().flatten().fold(true, |all, it| it.flush() && all);
-        self.flush_notices() && lanes
+        let mut all = self.flush_notices();
+        for lane in self.to.iter_mut().flatten() {
+            all &= lane.flush();
+        }
+        all
     }
 
     /// Whether something is here to be read.

@@ -67,6 +67,10 @@ impl Desk {
     pub fn withdraw(&mut self, id: &ServiceId, ticket: crate::base::ids::Ticket) {
         if let Some(reserver) = self.reservers.get_mut(id) {
             reserver.withdraw(ticket);
+            if reserver.is_idle() {
+                self.reservers.remove(id);
+                self.awaited.remove(id);
+            }
         }
     }
 
@@ -104,12 +108,12 @@ impl Desk {
             if let Some(old) = old {
                 crate::core::reserver::retire(old, new);
             }
+            if let Some(new) = new {
+                crate::core::reserver::readmit(new);
+            }
             return;
         }
         self.reply(id, post, |reserver, replies| reserver.adopt(new, replies));
-        if self.reservers.get(id).is_some_and(Reserver::is_idle) {
-            self.reservers.remove(id);
-        }
     }
 
     /// The control thread wants to kill an instance: locks one and says which.
@@ -204,5 +208,9 @@ impl Desk {
             }
         }
         self.replies = replies;
+        if reserver.is_idle() {
+            self.reservers.remove(id);
+            self.awaited.remove(id);
+        }
     }
 }

@@ -4,12 +4,12 @@ use crate::core::letter::{Claim, Letter, Settle, Why};
 use crate::core::outcome::Outcome;
 use crate::core::slots::{Gate, Instance, Put, Seat};
 use crate::exchange::{Effect, Event, Side};
+use crate::mesh::panics::guarded;
 use crate::shard::engine::{Engine, Link, Shut};
 use crate::shard::state::{ExchangeKey, Pending, Role, Shard, State};
 use crate::wire::call::{Answer, Call};
 use crate::wire::codec::{Cause, Part, Stream};
 use crate::wire::http1;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::TrySendError;
 
@@ -23,7 +23,7 @@ impl<E: Engine> Shard<E> {
         let before = self.effects.len();
         let (now, effects) = (self.now, &mut self.effects);
         let exchange = &mut served.exchange;
-        let told = catch_unwind(AssertUnwindSafe(|| exchange.on(event, now, effects)));
+        let told = guarded(|| exchange.on(event, now, effects));
         if told.is_err() {
             tracing::error!("an exchange panicked; its connections are closed");
             self.effects.truncate(before);

@@ -4,6 +4,7 @@ use crate::base::address::SocketAddr;
 use crate::base::time::Instant;
 use crate::exchange::{Event, Exchange, Side, Visit};
 use crate::mesh::clock;
+use crate::mesh::panics::guarded;
 use crate::shard::admission::Admission;
 use crate::shard::engine::{Engine, Happening, Link, Shut};
 use crate::shard::settings::HalfClose;
@@ -11,7 +12,6 @@ use crate::shard::state::{Connection, Draining, ExchangeKey, Role, Served, Shard
 use crate::wire::codec::{Cause, Close, Codec, Input, Needs, Part, Read, Stream};
 use crate::wire::head::Head;
 use crate::wire::http1;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Memory for output that a connection keeps between two exchanges.
 const IDLE_BYTES: usize = 16 << 10;
@@ -375,10 +375,10 @@ fn read_guarded<'a>(
     now: Instant,
     output: &mut Vec<u8>,
 ) -> std::thread::Result<Read<'a>> {
-    catch_unwind(AssertUnwindSafe(move || {
+    guarded(move || {
         let moved = codec; // so that the closure gives the borrow away
         moved.read(input, now, output)
-    }))
+    })
 }
 
 pub(super) fn side(role: &Role) -> Side {

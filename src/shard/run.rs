@@ -53,8 +53,7 @@ pub fn start(start: Start) -> io::Result<ExecutorJoinHandle<()>> {
 }
 
 async fn run(start: Start) {
-    let limits = &start.joins.settings.limits;
-    let streams = Streams::new(limits.connect_timeout, limits.linger_timeout);
+    let streams = Streams::new(&start.joins.settings.limits);
     let shard = Shard::new(streams, start.joins, start.unique, clock::now());
     let shard = Rc::new(RefCell::new(shard));
     let owner: Shared = shard.clone();

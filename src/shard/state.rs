@@ -167,6 +167,7 @@ impl<E: Engine> Shard<E> {
     pub fn new(engine: E, joins: Joins, unique: u64, now: Instant) -> Self {
         let Joins { post, worlds, calls, answers, settings } = joins;
         let world = worlds.load_full();
+        post.acknowledge(world.version);
         let (me, shards) = (post.me, post.shards);
         let limits = Arc::new(settings.limits.clone());
         Self {

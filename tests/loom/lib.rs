@@ -96,8 +96,8 @@ macro_rules! plays {
                 world.word.put(&world.waiting, || world.room.hint(0))
             }
 
-            /// The slot's user ends; `newcomers` try on other shards; a claim reaches home. Home must
-            /// serve the claim, and the instance must never serve two.
+            /// The slot's user ends; `newcomers` try on other shards; a claim reaches home. Home
+            /// must serve the claim, and the instance must never serve two.
             pub fn a_claim_is_served(newcomers: usize, put: fn(&World) -> After) {
                 let world = World::new();
                 let user = thread::spawn({

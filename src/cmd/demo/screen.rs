@@ -1,4 +1,5 @@
-//! What the demo shows: a table that grows line by line, coloured on a terminal and plain elsewhere.
+//! What the demo shows: a table that grows line by line, coloured on a terminal and plain
+//! elsewhere.
 
 use super::Seen;
 use super::load::Tally;

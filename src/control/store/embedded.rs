@@ -98,9 +98,9 @@ impl Store for Embedded {
     }
 }
 
-fn version_of<'a>(
+fn version_of(
     table: &impl ReadableTable<&'static str, (u64, &'static [u8])>,
-    key: &'a str,
+    key: &str,
 ) -> Result<u64, StoreError> {
     let found = table.get(key).map_err(failed)?;
     Ok(found.map_or(0, |it| it.value().0))

@@ -1,8 +1,8 @@
 //! The store: small values by key, each with a version.
 //!
 //! A write says which version it means to replace; one that comes too late is refused, so two who
-//! read the same value cannot both change it. The embedded store is one file; a shared one keeps the
-//! same promises.
+//! read the same value cannot both change it. The embedded store is one file; a shared one keeps
+//! the same promises.
 
 mod embedded;
 mod keeper;

@@ -12,9 +12,10 @@ const TIME_MAX: Duration = Duration::from_secs(3600);
 pub struct Tuning {
     /// It waits this long for a slot (`x-waiter-queue-timeout`, ms).
     pub queue_timeout: Duration,
-    /// The instance sends the first byte of its response within this time (`x-waiter-timeout`, ms).
+    /// The instance sends the first byte of its response, and each further one, within this time
+    /// (`x-waiter-timeout`, ms).
     pub first_byte_timeout: Duration,
-    /// The instance sends, or takes, the next byte within this time
+    /// The instance takes the next byte of the request's body within this time
     /// (`x-waiter-streaming-timeout`, ms).
     pub streaming_timeout: Duration,
     /// The response tells how it was served (`x-waiter-debug`, whatever its value).

@@ -6,14 +6,16 @@
 //! buffer is one per shard: it is lent and free again when the call returns.
 
 use crate::base::address::SocketAddr;
+use crate::base::limits::Limits;
 use crate::base::time::Duration;
 use crate::shard::engine::{Engine, Happening, Link, Shut};
 use crate::wire::codec::Cause;
 use futures_lite::{AsyncRead, AsyncWrite};
 use glommio::net::{TcpListener, TcpStream};
+use glommio::timer::Timer;
 use slotmap::SlotMap;
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::{FromRawFd, IntoRawFd};
 use std::pin::Pin;
@@ -26,6 +28,8 @@ const RECEIVE_BYTES: usize = 64 * 1024;
 const ROUNDS: usize = 16;
 /// Bytes read from a peer after the last one was sent to it, and thrown away.
 const LINGER_BYTES: usize = 256 * 1024;
+/// Memory for output that an idle link keeps.
+const KEPT_BYTES: usize = 32 * 1024;
 /// Pause after the kernel refused another descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -50,6 +54,7 @@ pub struct Streams {
     owner: Option<Weak<RefCell<dyn Owner>>>,
     buffer: Rc<RefCell<Box<[u8]>>>,
     connect_timeout: Duration,
+    flush_timeout: Duration,
     linger: Duration,
 }
 
@@ -65,13 +70,14 @@ struct Wish {
 
 impl Streams {
     /// A driver; `adopt` must be called before it is used.
-    pub fn new(connect_timeout: Duration, linger: Duration) -> Self {
+    pub fn new(limits: &Limits) -> Self {
         Self {
             links: SlotMap::with_key(),
             owner: None,
             buffer: Rc::new(RefCell::new(vec![0; RECEIVE_BYTES].into())),
-            connect_timeout,
-            linger,
+            connect_timeout: limits.connect_timeout,
+            flush_timeout: limits.body_idle_timeout,
+            linger: limits.linger_timeout,
         }
     }
 
@@ -194,7 +200,9 @@ fn set_close_on_exec(stream: &TcpStream) {
 async fn serve(mut stream: TcpStream, link: Link, owner: Shared) {
     let _ = stream.set_nodelay(true);
     let buffer = owner.borrow_mut().streams().buffer.clone();
-    let mut run = Run { sending: Vec::new(), at: 0, ended: false };
+    let patience = owner.borrow_mut().streams().flush_timeout;
+    let mut run =
+        Run { sending: Vec::new(), at: 0, ended: false, deaf: false, patience, late: None };
     let how = poll_fn(|cx| run.poll(&mut stream, link, &owner, &buffer, cx)).await;
     let linger = {
         let mut owner = owner.borrow_mut();
@@ -210,7 +218,13 @@ async fn serve(mut stream: TcpStream, link: Link, owner: Shared) {
 struct Run {
     sending: Vec<u8>,
     at: usize,
+    /// The peer has closed its sending side.
     ended: bool,
+    /// The peer takes nothing any more, though it may have said something before.
+    deaf: bool,
+    /// How long the last bytes may take.
+    patience: Duration,
+    late: Option<Timer>,
 }
 
 enum Step {
@@ -229,9 +243,8 @@ impl Run {
         cx: &mut Context<'_>,
     ) -> Poll<Shut> {
         for _ in 0..ROUNDS {
-            let (room, shut) = match self.wishes(link, owner) {
-                Some((room, shut)) => (room, shut),
-                None => return Poll::Ready(Shut::Now),
+            let Some((room, shut)) = self.wishes(link, owner) else {
+                return Poll::Ready(Shut::Now);
             };
             if shut == Some(Shut::Now) {
                 return Poll::Ready(Shut::Now);
@@ -245,8 +258,15 @@ impl Run {
                 (Step::Over(how), _) | (_, Step::Over(how)) => return Poll::Ready(how),
                 (Step::Moved, _) | (_, Step::Moved) => {}
                 (Step::Waits, Step::Waits) => {
+                    if self.deaf {
+                        owner.borrow_mut().on(Happening::Broken(link));
+                        return Poll::Ready(Shut::Now);
+                    }
                     if shut == Some(Shut::Flush) && self.sending.is_empty() {
                         return Poll::Ready(Shut::Flush);
+                    }
+                    if shut == Some(Shut::Flush) && self.is_late(cx) {
+                        return Poll::Ready(Shut::Now);
                     }
                     return self.rest(link, owner, cx);
                 }
@@ -261,11 +281,22 @@ impl Run {
         let mut owner = owner.borrow_mut();
         let wish = owner.streams().links.get_mut(link)?;
         wish.running = true;
+        if self.deaf {
+            wish.output.clear();
+        }
         if self.sending.is_empty() && !wish.output.is_empty() {
             std::mem::swap(&mut self.sending, &mut wish.output);
             self.at = 0;
+        } else if wish.output.is_empty() && wish.output.capacity() > KEPT_BYTES {
+            wish.output = Vec::new();
         }
         Some((wish.room, wish.shut))
+    }
+
+    /// Whether a peer that is to read the last bytes has had its time.
+    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        let late = self.late.get_or_insert_with(|| Timer::new(self.patience));
+        Pin::new(late).poll(cx).is_ready()
     }
 
     fn rest(&self, link: Link, owner: &Shared, cx: &Context<'_>) -> Poll<Shut> {
@@ -296,13 +327,16 @@ impl Run {
                 self.at += sent;
                 if self.at == self.sending.len() {
                     self.sending.clear();
+                    self.sending.shrink_to(KEPT_BYTES);
                 }
                 owner.borrow_mut().on(Happening::Sent(link, sent));
                 Step::Moved
             }
+            // What it said before it closed is still read: it may be the answer.
             Poll::Ready(Err(_)) => {
-                owner.borrow_mut().on(Happening::Broken(link));
-                Step::Over(Shut::Now)
+                self.sending.clear();
+                self.deaf = true;
+                Step::Waits
             }
         }
     }
