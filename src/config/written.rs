@@ -107,10 +107,11 @@ pub struct Bounds {
     /// An instance accepts a connection within this time [default: 5000]
     #[arg(long, value_name = "MS")]
     pub connect_timeout_ms: Option<u64>,
-    /// An instance begins its response within this time [default: 900000]
+    /// An instance begins its response within this time, and is never silent for longer
+    /// [default: 900000]
     #[arg(long, value_name = "MS")]
     pub first_byte_timeout_ms: Option<u64>,
-    /// An instance sends or takes body at least this often [default: 20000]
+    /// An instance takes body that is sent to it at least this often [default: 20000]
     #[arg(long, value_name = "MS")]
     pub streaming_timeout_ms: Option<u64>,
     /// A request waits this long for a slot [default: 300000]
