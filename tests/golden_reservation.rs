@@ -213,6 +213,7 @@ impl Tally {
         self.same += 1;
     }
 
+    #[expect(clippy::print_stdout, reason = "a test says how much it replayed")]
     fn print(&self, group: &str) {
         println!("{group}: {} choices as the original", self.same);
         for (why, cases) in &self.on_purpose {

@@ -230,8 +230,8 @@ fn seconds(date: Date) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{self, Router, id};
     use super::*;
+    use crate::api::fixture::{self, Router, id};
     use crate::core::catalogue::Traffic;
     use std::collections::BTreeMap;
     use std::sync::Arc;

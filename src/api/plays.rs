@@ -110,7 +110,7 @@ fn a_deletion_is_asked_of_the_control_thread() {
         let found = play.answer();
         assert_eq!(found.status, status, "{}", found.body);
         let found = found.json();
-        for (key, value) in expected.as_object().unwrap() {
+        for (key, value) in expected.as_object().expect("an object") {
             assert_eq!(found[key], *value, "{found}");
         }
         let agrees = expected.get("routers-agree").is_some();

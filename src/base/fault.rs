@@ -68,7 +68,8 @@ pub enum Class {
 }
 
 impl Class {
-    /// HTTP status, whose fault, error-class and error-cause (control-plane §14.6, api §6.2), title.
+    /// HTTP status, whose fault, error-class and error-cause (control-plane §14.6, api §6.2),
+    /// title.
     pub fn row(self) -> Row {
         use Whose::{Client, Router, Service};
         let row = |status, whose, class, cause, title| Row { status, whose, class, cause, title };

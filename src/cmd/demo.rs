@@ -189,7 +189,7 @@ fn look(address: SocketAddr, service: &str) -> Result<Seen, String> {
         healthy,
         instances: list.len() as u64,
         wanted: scaling["scale-to-instances"].as_u64().unwrap_or_default(),
-        waiting: state["state"]["responder-state"]["waiting"].as_u64().unwrap_or_default(),
+        waiting: state["state"]["responder-state"]["waiting-requests"].as_u64().unwrap_or_default(),
         outstanding: app["request-metrics"]["outstanding"].as_u64().unwrap_or_default(),
         reason: scaling["reason"].as_str().unwrap_or_default().to_owned(),
     })

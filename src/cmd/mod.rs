@@ -1,5 +1,6 @@
 //! What the program can be asked to do, one file per subcommand.
 
 pub mod demo;
+mod host;
 pub mod instance;
 pub mod serve;

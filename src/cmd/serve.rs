@@ -2,6 +2,7 @@
 
 use crate::api::{self, About};
 use crate::base::time::Duration;
+use crate::cmd::host;
 use crate::config::{Config, Log, Scheduler, Written};
 use crate::control::data_dir::DataDir;
 use crate::control::prober::Prober;
@@ -47,6 +48,9 @@ pub struct ServeArgs {
     /// Read settings from this TOML file; each flag is a key, and flags win
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Print the settings in effect as a commented configuration file, and end
+    #[arg(long)]
+    pub print_config: bool,
     /// The settings.
     #[command(flatten)]
     pub written: Written,
@@ -65,6 +69,7 @@ pub struct Router {
 
 /// Runs a router until it is told to end.
 pub fn run(args: ServeArgs) -> ExitCode {
+    let shows = args.print_config;
     let config = match configure(args) {
         Ok(config) => config,
         Err(mistakes) => {
@@ -72,6 +77,9 @@ pub fn run(args: ServeArgs) -> ExitCode {
             return ExitCode::from(MISUSED);
         }
     };
+    if shows {
+        return print(&config);
+    }
     diagnose(&config);
     mesh::panics::abort_on_others();
     match Router::start(config) {
@@ -84,6 +92,20 @@ pub fn run(args: ServeArgs) -> ExitCode {
             complain(&[reason]);
             ExitCode::from(REFUSED)
         }
+    }
+}
+
+fn print(config: &Config) -> ExitCode {
+    let command = Written::augment_args(clap::Command::new("serve"));
+    let text = config.to_toml(|key| {
+        let id = key.replace('-', "_");
+        let names = |arg: &&clap::Arg| arg.get_long() == Some(key) || arg.get_id() == id.as_str();
+        let help = command.get_arguments().find(names).and_then(clap::Arg::get_help);
+        help.map(ToString::to_string).unwrap_or_default()
+    });
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(REFUSED),
     }
 }
 
@@ -101,7 +123,7 @@ pub fn configure(args: ServeArgs) -> Result<Config, Vec<String>> {
                 .map_err(|error| vec![format!("--config {}: {error}", path.display())])?
         }
     };
-    args.written.over(file).resolve(&allowed_cores())
+    args.written.over(file).resolve(&host::allowed_cores())
 }
 
 impl Router {
@@ -110,6 +132,7 @@ impl Router {
     /// # Errors
     /// Why it cannot start, and what to do.
     pub fn start(config: Config) -> Result<Self, String> {
+        host::check(&config)?;
         let data_dir = DataDir::open(&config.data_dir).map_err(|error| error.to_string())?;
         let listeners = listen(&config)?;
         let addresses = listeners.iter().map(|it| it.address).collect();
@@ -257,7 +280,7 @@ fn start_scheduler(
     }
     let (orders, ordered) = channel();
     let events = events.clone();
-    let mut settings = schedule::Settings::new(data_dir, &config.cluster, &user());
+    let mut settings = schedule::Settings::new(data_dir, &config.cluster, &host::user());
     settings.ports = config.ports.clone();
     let thread = LocalScheduler::start(settings, ordered, move |report| {
         let _ = events.send(Event::Scheduler(report));
@@ -278,7 +301,8 @@ fn open_store(
         format!("cannot use the store {}: {error}; move it away to begin anew", path.display())
     };
     let store = Embedded::open(&path).map_err(|error| explain(&error))?;
-    let kept = Kept::read(&store, &user(), &config.defaults).map_err(|error| explain(&error))?;
+    let kept =
+        Kept::read(&store, &host::user(), &config.defaults).map_err(|error| explain(&error))?;
     let keeper = Keeper::start(store).map_err(|error| explain(&error))?;
     let shelf = Shelf::new(catalogue.clone(), router_id.clone(), keeper, kept.descriptions);
     Ok((shelf, kept.idle, kept.broken))
@@ -357,7 +381,7 @@ fn settings(config: &Config, listeners: &[Bound]) -> Settings {
     Settings {
         limits: config.limits.clone(),
         hosts: hosts(config, listeners),
-        user: user(),
+        user: host::user(),
         defaults: config.defaults.clone(),
         launch_from: config.launch_from.clone(),
         trust_forwarded: config.trust_forwarded.clone(),
@@ -400,44 +424,6 @@ fn start_shards(shards: Vec<(usize, Joins)>, listeners: Vec<Bound>) -> Result<()
 
 fn rings(error: io::Error) -> String {
     format!("cannot start an io_uring executor: {error}; raise the memlock limit (ulimit -l)")
-}
-
-/// The cores this process may use, from the kernel's own list.
-fn allowed_cores() -> Vec<usize> {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let list = status
-        .lines()
-        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))
-        .unwrap_or("0")
-        .trim();
-    list.split(',')
-        .filter_map(|part| {
-            let (from, to) = part.split_once('-').unwrap_or((part, part));
-            Some(from.parse().ok()?..=to.parse::<usize>().ok()?)
-        })
-        .flatten()
-        .take(crate::base::ids::SHARDS_MAX)
-        .collect()
-}
-
-/// The OS user that runs this router.
-fn user() -> String {
-    let of = |name| std::env::var(name).ok().filter(|it| !it.is_empty());
-    user_of_passwd()
-        .or_else(|| of("USER"))
-        .or_else(|| of("LOGNAME"))
-        .unwrap_or_else(|| "nobody".into())
-}
-
-fn user_of_passwd() -> Option<String> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let uid = status.lines().find_map(|it| it.strip_prefix("Uid:"))?.split_whitespace().nth(1)?;
-    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
-    passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)? == uid).then(|| name.to_owned())
-    })
 }
 
 fn diagnose(config: &Config) {

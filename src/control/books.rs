@@ -12,6 +12,8 @@ use std::collections::HashMap;
 pub struct Books {
     shards: usize,
     services: HashMap<ServiceId, Book, foldhash::fast::FixedState>,
+    /// Client connections and exchanges of each shard.
+    loads: Vec<(u32, u32)>,
 }
 
 /// One service.
@@ -29,11 +31,12 @@ pub struct Book {
 impl Books {
     /// Empty books for so many shards.
     pub fn new(shards: usize) -> Self {
-        Self { shards, services: HashMap::default() }
+        Self { shards, services: HashMap::default(), loads: vec![(0, 0); shards] }
     }
 
     /// A shard's pulse came.
     pub fn enter(&mut self, shard: ShardId, pulse: &Pulse, now: Date) {
+        self.loads[usize::from(shard.0)] = (pulse.connections, pulse.exchanges);
         for (id, beat) in &pulse.services {
             let shards = self.shards;
             let book = self.services.entry(id.clone()).or_insert_with(|| Book {
@@ -44,6 +47,11 @@ impl Books {
             });
             book.enter(shard, beat, now);
         }
+    }
+
+    /// Client connections and exchanges now, over all shards.
+    pub fn levels(&self) -> (u32, u32) {
+        self.loads.iter().fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1))
     }
 
     /// One service's book.

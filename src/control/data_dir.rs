@@ -1,7 +1,8 @@
 //! The directory in which a router keeps what outlives it.
 //!
 //! One router at a time: the lock on `<dir>/lock` is held as long as the [`DataDir`] lives, and the
-//! kernel releases it when the process ends, however it ends. The file names the holder, for people.
+//! kernel releases it when the process ends, however it ends. The file names the holder, for
+//! people.
 
 use super::chance::random_hex;
 use std::fmt;

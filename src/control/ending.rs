@@ -47,6 +47,8 @@ impl Plane {
             scalings: &self.scalings,
             failures: &self.failures,
             idle: &self.idle,
+            broken: &self.broken,
+            draining: self.ending.is_some(),
         };
         self.shelf.write(&said, now, date);
     }

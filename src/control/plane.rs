@@ -1,9 +1,10 @@
 //! The control loop: one thread, one closed list of events, everything that decides.
 //!
 //! It owns the aggregator, the autoscaler, the collectors and the publisher; facts come in as
-//! events, worlds and orders go out. Nothing here blocks but the wait for the next event. Must hold:
-//! at most one mutation of a service is under way at the scheduler; what is deleted leaves the world
-//! before the scheduler is told; a request that waits finds its service in the world at once.
+//! events, worlds and orders go out. Nothing here blocks but the wait for the next event. Must
+//! hold: at most one mutation of a service is under way at the scheduler; what is deleted leaves
+//! the world before the scheduler is told; a request that waits finds its service in the world at
+//! once.
 
 use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::{Date, Duration, Instant};

@@ -76,6 +76,8 @@ pub struct Shelf {
     changed: bool,
     written: Instant,
     keeper: Keeper,
+    /// The clocks as they were last handed to the keeper.
+    kept: HashMap<&'static str, Vec<u8>>,
 }
 
 /// What a catalogue is made of beside the states.
@@ -89,6 +91,10 @@ pub struct Said<'a> {
     pub failures: &'a HashMap<InstanceId, u32>,
     /// Clocks of the collector of idle services.
     pub idle: &'a Collector<LastUse>,
+    /// Clocks of the collector of broken services.
+    pub broken: &'a Collector<Failures>,
+    /// Whether the router takes no new requests.
+    pub draining: bool,
 }
 
 impl Shelf {
@@ -100,8 +106,14 @@ impl Shelf {
         known: Vec<Description>,
     ) -> Self {
         let catalogue = Catalogue { router_id, ..Catalogue::default() };
-        let mut shelf =
-            Self { cell, catalogue, changed: true, written: Instant::default(), keeper };
+        let mut shelf = Self {
+            cell,
+            catalogue,
+            changed: true,
+            written: Instant::default(),
+            keeper,
+            kept: HashMap::new(),
+        };
         for description in known {
             shelf.put(&Arc::new(description), None, Arc::default());
         }
@@ -139,12 +151,17 @@ impl Shelf {
 
     /// The collectors' clocks have moved.
     pub fn keep_collectors(&mut self, idle: &Collector<LastUse>, broken: &Collector<Failures>) {
-        let keep = |key: &str, value: serde_json::Result<Vec<u8>>| match value {
-            Ok(value) => self.keeper.keep(Keep { key: key.to_owned(), value: Some(value) }),
-            Err(error) => tracing::error!(%error, key, "cannot be written as JSON"),
-        };
-        keep(IDLE, serde_json::to_vec(idle));
-        keep(BROKEN, serde_json::to_vec(broken));
+        for (key, value) in [(IDLE, serde_json::to_vec(idle)), (BROKEN, serde_json::to_vec(broken))]
+        {
+            match value {
+                Ok(value) if self.kept.get(key) == Some(&value) => {}
+                Ok(value) => {
+                    self.kept.insert(key, value.clone());
+                    self.keeper.keep(Keep { key: key.to_owned(), value: Some(value) });
+                }
+                Err(error) => tracing::error!(%error, key, "cannot be written as JSON"),
+            }
+        }
     }
 
     /// Writes the catalogue if it is time to.
@@ -156,6 +173,8 @@ impl Shelf {
         self.written = now;
         self.catalogue.iteration += 1;
         self.catalogue.time = date;
+        self.catalogue.draining = said.draining;
+        (self.catalogue.connections, self.catalogue.exchanges) = said.books.levels();
         for (id, entry) in &mut self.catalogue.services {
             let fresh = refreshed(id, entry, said);
             if let Some(fresh) = fresh {
@@ -198,13 +217,28 @@ fn refreshed(id: &ServiceId, entry: &Entry, said: &Said<'_>) -> Option<Entry> {
             .filter_map(|it| said.failures.get(&it.fact.id).map(|n| (it.fact.id.clone(), *n)))
             .collect()
     };
-    let idle_since = said.idle.entry(id).map(|it| it.modified());
+    let at_rest = traffic.outstanding == 0;
+    let idle_since = said.idle.entry(id).filter(|_| at_rest).map(|it| it.modified());
+    let broken_since = said
+        .broken
+        .entry(id)
+        .filter(|it| it.memory().limit_reached && !it.memory().has_healthy)
+        .map(|it| it.modified());
     let same = traffic == entry.traffic
         && last_request == entry.last_request
         && scaling == entry.scaling
         && ejected == entry.ejected
-        && idle_since == entry.idle_since;
-    (!same).then(|| Entry { traffic, last_request, scaling, ejected, idle_since, ..entry.clone() })
+        && idle_since == entry.idle_since
+        && broken_since == entry.broken_since;
+    (!same).then(|| Entry {
+        traffic,
+        last_request,
+        scaling,
+        ejected,
+        idle_since,
+        broken_since,
+        ..entry.clone()
+    })
 }
 
 /// The state of a service that is only described.

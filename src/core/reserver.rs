@@ -1,13 +1,13 @@
 //! The reserver of one service, on its home shard: the queue, and who serves it.
 //!
 //! The only writer of the queue, of the service's `waiting` count, of limits, of the opening of
-//! gates and of the ejection timers. It is told claims, withdrawals and settlements, and replies with
-//! grants and refusals.
+//! gates and of the ejection timers. It is told claims, withdrawals and settlements, and replies
+//! with grants and refusals.
 //!
 //! Invariants: a ticket gets exactly one reply unless withdrawn; first come, first served from the
 //! moment a claim arrives; after every event `waiting` equals the length of the queue, and nobody
-//! waits beside a free slot it may have. A closing gate is set for a reason that home will hear of or
-//! has a record of, so that none stays closed for ever.
+//! waits beside a free slot it may have. A closing gate is set for a reason that home will hear of
+//! or has a record of, so that none stays closed for ever.
 
 use crate::base::ids::{ServiceId, ShardId, Ticket};
 use crate::base::limits::Limits;

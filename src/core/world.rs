@@ -180,11 +180,11 @@ fn places(id: &ServiceId) -> (usize, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::fixture;
+    use crate::core::fixture::{description, parameters};
 
     fn service(name: &str) -> Arc<Service> {
         Arc::new(Service {
-            description: fixture::description(name, fixture::parameters()),
+            description: description(name, parameters()),
             slots: Arc::default(),
             members: Box::default(),
             deployment_error: None,

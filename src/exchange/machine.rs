@@ -16,6 +16,9 @@ use crate::wire::head::{Head, Length};
 use http::Method;
 use std::sync::Arc;
 
+/// Memory for texts that an exchange keeps between two requests; bodies of calls may be larger.
+const TEXT_BYTES: usize = 16 << 10;
+
 /// One request and its response. Reused for many: [`Exchange::clear`] keeps its memory.
 #[derive(Debug)]
 pub struct Exchange {
@@ -104,6 +107,7 @@ impl Exchange {
         assert!(self.seat.is_none(), "a seat is given back before its exchange is reused");
         self.phase = Phase::Fresh;
         self.text.clear();
+        self.text.shrink_to(TEXT_BYTES);
         self.plan = None;
         self.avoided.clear();
         self.visit = None;
@@ -170,8 +174,8 @@ impl Exchange {
         match event {
             // The client has left; that it leaves again means nothing.
             Event::From(Side::Client, _) if self.phase == Phase::Finishing => {}
-            Event::From(Side::Client, part) => self.from_client(part, now, out),
-            Event::From(Side::Instance, part) => self.from_instance(part, now, out),
+            Event::From(Side::Client, part) => self.client_said(part, now, out),
+            Event::From(Side::Instance, part) => self.instance_said(part, now, out),
             Event::Room(Side::Instance, bytes) => self.instance_took(bytes, now, out),
             Event::Room(Side::Client, bytes) => self.client_took(bytes, now, out),
             Event::Seated(seat) => self.seated(seat, now, out),
@@ -351,7 +355,7 @@ impl Exchange {
         }
     }
 
-    fn from_client(&mut self, part: Part<'_>, now: Instant, out: &mut Effects) {
+    fn client_said(&mut self, part: Part<'_>, now: Instant, out: &mut Effects) {
         match part {
             Part::Head(_) => unreachable!("a request has one head, and it began the exchange"),
             Part::Body(bytes) if self.phase == Phase::Calling => self.body_of_call(bytes, now, out),
@@ -416,14 +420,19 @@ impl Exchange {
         if finishes {
             self.phase = Phase::Finishing;
             // What was under way to the client is gone; the instance may go on.
-            out.push(Effect::Room(Side::Instance, std::mem::take(&mut self.answered.under_way)));
+            match std::mem::take(&mut self.answered.under_way) {
+                0 => {}
+                bytes => out.push(Effect::Room(Side::Instance, bytes)),
+            }
             self.moved(now);
             return;
         }
         self.end(Outcome::ClientGone, out);
     }
 
-    fn from_instance(&mut self, part: Part<'_>, now: Instant, out: &mut Effects) {
+    fn instance_said(&mut self, part: Part<'_>, now: Instant, out: &mut Effects) {
+        let is_asked = matches!(self.phase, Phase::Streaming | Phase::Finishing | Phase::Calling);
+        assert!(is_asked, "an instance speaks when it has been asked");
         match part {
             Part::Head(head) => self.answer(head, now, out),
             Part::Body(bytes) => {
@@ -438,6 +447,7 @@ impl Exchange {
             }
             Part::End(_) => {
                 if self.phase != Phase::Finishing {
+                    assert!(self.answered.head, "a response begins with a head");
                     out.push(Effect::End(Side::Client));
                 }
                 let verdict = self.verdict();

@@ -7,11 +7,12 @@
 //! ```text
 //!            begin                Seated           Opened
 //!   Fresh ─────────► Waiting ───────────► Opening ────────► Streaming ──► Done
-//!     │ refuse          │ ▲ Refused(Gone)    │ OpenFailed       │ client gone, `finish`
-//!     │ call            │ └──────────────────┘ (once more)      ▼
+//!     │ refuse          │ ▲                  │ OpenFailed ▲    │ client gone, `finish`
+//!     │ call            │ └──────────────────┘ (once)     └────┤ a stale connection, once
 //!     ├──► Calling ─────┴──────────────────────────────────► Finishing ──► Done
 //!     └──────────────────────────────────────────────────────────────────► Done
 //! ```
+//! What each event does in each state stands in `tests/table.txt`, and a test holds it.
 //!
 //! Must hold: `Done` is said once, last; no byte reaches an instance before `Opened`; while the
 //! request waits its body has no room; bytes under way in one direction never exceed the window.

@@ -8,15 +8,17 @@ use crate::base::fault::{Class, Fault};
 use crate::core::launch::{Claim, may_launch};
 use crate::core::route::{Route, route};
 use crate::core::service::{Description, Tuning, fingerprint, from_headers};
-use crate::core::world::{Service, World};
+use crate::core::world::World;
 use crate::exchange::Plan;
 use crate::shard::settings::Settings;
 use crate::wire::head::Head;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Descriptions a shard remembers; when there are more, it forgets all and begins anew.
+/// Descriptions a shard remembers, and bytes of the headers that gave them; when there are more, it
+/// forgets all and begins anew. Anybody can send headers, so both are bounded.
 const REMEMBERED: usize = 4096;
+const REMEMBERED_BYTES: usize = 4 << 20;
 
 /// Where a request goes.
 #[derive(Debug)]
@@ -33,6 +35,7 @@ pub enum Admission {
 #[derive(Debug, Default)]
 pub struct Admissions {
     known: HashMap<Box<[u8]>, Arc<Description>, foldhash::fast::RandomState>,
+    known_bytes: usize,
     key: Vec<u8>,
 }
 
@@ -51,18 +54,14 @@ impl Admissions {
             });
         let routed = match found {
             Ok(Route::Api) => return admit_call(head, peer, settings),
-            Ok(Route::Static(service)) => Ok(self.to_known(&service, head, settings)),
-            Ok(Route::Headers) => self.to_described(head, peer, settings, world),
+            Ok(Route::Static(it)) => Ok(plan(&it.description, None, head, settings)),
+            Ok(Route::Headers) => self.described(head, peer, settings, world),
             Err(fault) => Err(fault),
         };
         routed.map_or_else(Admission::Refused, Admission::Service)
     }
 
-    fn to_known(&self, service: &Arc<Service>, head: &Head, settings: &Settings) -> Plan {
-        plan(&service.description, None, head, settings)
-    }
-
-    fn to_described(
+    fn described(
         &mut self,
         head: &Head,
         peer: SocketAddr,
@@ -93,9 +92,11 @@ impl Admissions {
         }
         let fresh = from_headers(head.fields.iter(), &settings.user, &settings.defaults)?;
         let fresh = Arc::new(fresh);
-        if self.known.len() >= REMEMBERED {
+        if self.known.len() >= REMEMBERED || self.known_bytes >= REMEMBERED_BYTES {
             self.known.clear();
+            self.known_bytes = 0;
         }
+        self.known_bytes += self.key.len();
         self.known.insert(self.key.as_slice().into(), fresh.clone());
         Ok(fresh)
     }

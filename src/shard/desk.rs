@@ -22,6 +22,8 @@ pub struct Desk {
     /// Descriptions of services that are waited for and not known yet.
     awaited: HashMap<ServiceId, Arc<Description>, foldhash::fast::FixedState>,
     replies: Vec<Reply>,
+    /// When the first rest ends, or earlier.
+    wakeup: Option<Instant>,
     draining: bool,
 }
 
@@ -34,6 +36,7 @@ impl Desk {
             reservers: HashMap::default(),
             awaited: HashMap::default(),
             replies: Vec::new(),
+            wakeup: None,
             draining: false,
         }
     }
@@ -136,15 +139,16 @@ impl Desk {
 
     /// Time passed.
     pub fn tick(&mut self, now: Instant, post: &mut ShardPost) {
-        let due: Vec<ServiceId> = self
-            .reservers
-            .iter()
-            .filter(|(_, it)| it.wakeup().is_some_and(|at| at <= now))
-            .map(|(id, _)| id.clone())
-            .collect();
+        if self.wakeup.is_none_or(|it| now < it) {
+            return;
+        }
+        let is_due = |it: &Reserver| it.wakeup().is_some_and(|at| at <= now);
+        let due = self.reservers.iter().filter(|(_, it)| is_due(it));
+        let due: Vec<ServiceId> = due.map(|(id, _)| id.clone()).collect();
         for id in due {
             self.reply(&id, post, |reserver, replies| reserver.tick(now, replies));
         }
+        self.wakeup = self.reservers.values().filter_map(Reserver::wakeup).min();
     }
 
     /// Instances that rest now: service, suffix, failures in a row, rest that is left.
@@ -182,6 +186,7 @@ impl Desk {
         let reserver = self.reservers.get_mut(id).expect("the caller made sure");
         let mut replies = std::mem::take(&mut self.replies);
         act(reserver, &mut replies);
+        self.wakeup = self.wakeup.into_iter().chain(reserver.wakeup()).min();
         for reply in replies.drain(..) {
             match reply {
                 Reply::Grant(ticket, seat) => post.send(ticket.shard, Letter::Grant(ticket, seat)),

@@ -13,6 +13,9 @@ use crate::wire::head::Head;
 use crate::wire::http1;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+/// Memory for output that a connection keeps between two exchanges.
+const IDLE_BYTES: usize = 16 << 10;
+
 impl<E: Engine> Shard<E> {
     /// Something happened to a link.
     pub fn happened(&mut self, happening: Happening<'_>, now: Instant) {
@@ -246,6 +249,9 @@ impl<E: Engine> Shard<E> {
         }
         let intake = if self.is_choked(link) { 0 } else { needs.intake };
         let connection = &mut self.connections[link];
+        if connection.streams.is_empty() && connection.output.capacity() > IDLE_BYTES {
+            connection.output = Vec::new(); // it has been sent; few messages are so large
+        }
         if connection.intake != intake {
             connection.intake = intake;
             self.engine.receive(link, intake);
@@ -271,7 +277,8 @@ impl<E: Engine> Shard<E> {
         }
     }
 
-    /// A client that has closed its side after a whole request has gone away, unless told otherwise.
+    /// A client that has closed its side after a whole request has gone away, unless told
+    /// otherwise.
     fn client_left(&mut self, link: Link) -> bool {
         if self.settings.half_close == HalfClose::Allow {
             return false;

@@ -139,7 +139,7 @@ impl World {
                 let instance = control.left.swap_remove(any % control.left.len());
                 control.members.push(member(instance));
             }
-            6 if any.is_multiple_of(4) => return self.remove_service(service),
+            6 if any.is_multiple_of(2) => return self.remove_service(service),
             _ if count == 0 => self.add_instance(service),
             7 => {
                 let it = control.members.swap_remove(any % count);

@@ -239,14 +239,16 @@ impl World {
 
     pub(crate) fn adopt(&mut self, shard: usize, service: usize, version: Option<Arc<Service>>) {
         let place = &mut self.places[service];
-        place.views[shard].clone_from(&version);
         if place.home != shard {
+            place.views[shard] = version;
             return;
         }
         place.control.adopted_at_home();
         place.awaited &= version.is_none();
         self.set_limits(service);
+        // A reserver that is made now knows the version before.
         self.home(service, |it, replies| it.adopt(version.as_ref(), replies));
+        self.places[service].views[shard] = version;
     }
 
     pub(crate) fn lock(&mut self, service: usize) {

@@ -8,6 +8,7 @@ use waiter::base::ids::Ticket;
 use waiter::base::time::Instant;
 use waiter::core::letter::{Avoided, Letter};
 use waiter::core::slots::{Gate, Instance, Seat, ServiceSlots};
+use waiter::core::world::Member;
 
 /// The slow checks are made once in so many events.
 const SLOW: u64 = 16;
@@ -60,7 +61,11 @@ impl Watch {
             let passed_over = slots.accepts(seat.instance(), not);
             assert!(!passed_over, "{earlier:?} came before {ticket:?} and would have taken it");
         }
-        queue.remove(at);
+        let (_, not) = queue.remove(at);
+        let same = |it: &Arc<Instance>| Arc::ptr_eq(it, seat.instance());
+        let serves = slots.roster().instances().iter().any(same);
+        let fits = serves && slots.accepts(seat.instance(), &not);
+        assert!(fits, "{ticket:?} gets what does not serve, or what it avoids");
     }
 
     /// Home gives no seat.
@@ -182,6 +187,10 @@ impl World {
         assert!(self.flights.is_empty(), "letters are left");
         for instance in &self.watch.instances {
             assert_eq!(instance.word.used(), 0, "a slot is lost");
+            let same = |it: &Member| Arc::ptr_eq(&it.instance, instance);
+            let listed = self.places.iter().any(|it| it.control.members().iter().any(same));
+            let retired = instance.word.is(Gate::Retired);
+            assert!(listed || retired, "{} left and is open", instance.suffix());
         }
         for place in &self.places {
             let waiting = place.control.slots.as_ref().map_or(0, |it| it.waiting.count());

@@ -142,7 +142,7 @@ fn who_came_first_is_served_first() {
 #[test]
 fn an_avoided_instance_goes_to_the_next_unless_it_alone_serves() {
     let [a, b] = pair();
-    let mut home = Home::new(&[a.clone(), b.clone()]);
+    let mut home = Home::new(&[a.clone(), b]);
     assert_eq!(home.claim(1, &[&a]), "1 gets b");
     assert_eq!(home.claim(2, &[&a]), "urgent", "a is free, but avoided");
     assert_eq!(home.claim(3, &[]), "3 gets a", "it may overtake");
@@ -244,7 +244,7 @@ fn the_last_serveable_instance_is_never_ejected() {
 #[test]
 fn a_kill_locks_the_youngest_idle_one_and_gives_it_back() {
     let [a, b] = pair();
-    let mut home = Home::new(&[a.clone(), b.clone()]);
+    let mut home = Home::new(&[a, b.clone()]);
     assert_eq!(home.claim(1, &[]), "1 gets a");
     let locked = home.reserver.lock_for_kill().expect("b is idle");
     assert!(Arc::ptr_eq(&locked, &b));
@@ -278,7 +278,7 @@ fn an_instance_that_left_serves_again_when_it_returns() {
 #[test]
 fn a_slot_of_an_instance_that_serves_no_longer_is_not_passed_on() {
     let [a, b] = pair();
-    let mut home = Home::new(&[a.clone(), b.clone()]);
+    let mut home = Home::new(&[a, b.clone()]);
     assert_eq!((home.claim(1, &[]), home.claim(2, &[])), ("1 gets a".into(), "2 gets b".into()));
     assert_eq!(home.claim(3, &[]), "urgent");
     // Unhealthy: still a member, but not in the roster.

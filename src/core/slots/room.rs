@@ -1,10 +1,10 @@
 //! Where room may be: one bit for each instance of a roster. The slot word decides.
 //!
 //! Invariant: while an instance has room its bit is set, or somebody is about to set it who then
-//! looks whether anybody waits, or takes the room himself. A taker that finds a word full clears the
-//! bit, then looks at the word once more; who puts a slot puts it first and then sets the bit. With
-//! a fence between each pair one of the two sees the other. `tests/loom` walks the interleavings;
-//! this file therefore needs nothing but the word.
+//! looks whether anybody waits, or takes the room himself. A taker that finds a word full clears
+//! the bit, then looks at the word once more; who puts a slot puts it first and then sets the bit.
+//! With a fence between each pair one of the two sees the other. `tests/loom` walks the
+//! interleavings; this file therefore needs nothing but the word.
 
 use super::word::Word;
 
@@ -32,8 +32,8 @@ impl Room {
             }
             self.0[at / 64].fetch_and(!(1 << (at % 64)), Ordering::AcqRel);
             fence(Ordering::SeqCst);
-            // Room that appeared meanwhile: whoever put it may have seen the bit still set. While it
-            // was not, home may have looked in vain; so we may not leave that room behind.
+            // Room that appeared meanwhile: whoever put it may have seen the bit still set. While
+            // it was not, home may have looked in vain; so we may not leave that room behind.
             if !word.has_room() {
                 return false;
             }

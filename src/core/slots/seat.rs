@@ -73,12 +73,15 @@ impl Seat {
         }
     }
 
-    /// Gives the slot back without a look at who waits. Home only, which looks next.
+    /// Gives the slot back without a look at who waits. The caller looks next: home at its queue,
+    /// the prober at `waiting`.
     pub fn release(mut self) {
         let held = self.held.take().expect("a seat is given up once");
         held.instance.word.release();
         std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
-        held.slots.hint(&held.instance);
+        if held.slots.hint(&held.instance) {
+            std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+        }
     }
 
     fn held(&self) -> &Held {

@@ -1,9 +1,9 @@
 //! The slot word: how many requests an instance serves, and whether it may take another.
 //!
 //! One word per instance, shared by all shards: `used:16 limit:16 gate:8`. Any shard
-//! [`take`](Word::take)s and [`put`](Word::put)s; only the service's home shard changes the limit or
-//! opens a gate. Use, limit and gates change in one compare-and-swap, so no shard can act on half of
-//! a decision.
+//! [`take`](Word::take)s and [`put`](Word::put)s; only the service's home shard changes the limit
+//! or opens a gate. Use, limit and gates change in one compare-and-swap, so no shard can act on
+//! half of a decision.
 //!
 //! Invariants: `used` never exceeds the limit at a take; once a closing gate is set, no take
 //! succeeds; with [`Waiting`], a request never waits beside a free slot. `tests/loom` walks every

@@ -24,8 +24,8 @@ impl Exchange {
     }
 
     /// How long the next byte may take. An instance that is silent has the time of its first byte
-    /// also for every other (the original's socket timeout is one for both, control-plane §14.6); one
-    /// that does not take what is sent to it has less.
+    /// also for every other (the original's socket timeout is one for both, control-plane §14.6);
+    /// one that does not take what is sent to it has less.
     fn patience(&self) -> Duration {
         let tuning = &self.plan().tuning;
         if self.answered.under_way > 0 || self.awaits_client() {

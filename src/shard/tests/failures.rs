@@ -1,5 +1,5 @@
-//! Instances that fail, clients that leave, and defects: the slot comes home, and who can be told is
-//! told.
+//! Instances that fail, clients that leave, and defects: the slot comes home, and who can be told
+//! is told.
 
 use super::world::{Habit, Setup, World};
 use crate::base::limits::Limits;

@@ -265,7 +265,8 @@ fn what_is_no_request_reaches_no_instance() {
         ("GET / HTTP/1.1\r\n\r\n", 400),
         ("GET / HTTP/3.1\r\nhost: bench\r\n\r\n", 505),
         (
-            "POST / HTTP/1.1\r\nhost: bench\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nhost: bench\r\ncontent-length: 1\r\n\
+             transfer-encoding: chunked\r\n\r\n",
             400,
         ),
         ("\0\0\0\0\r\n\r\n", 400),

@@ -2,6 +2,7 @@
 
 mod failures;
 mod messages;
+mod random;
 mod slots;
 mod streams;
 mod volume;

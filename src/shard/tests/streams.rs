@@ -1,9 +1,9 @@
 //! The codec's face is enough for a protocol with many streams: a toy one on the client's side.
 //!
-//! A frame is `stream: u8, kind: u8, length: u16, payload`. Kinds from the client: `h` (payload: the
-//! authority) begins a request, `b` is body, `e` ends it, `r` breaks it off, `w` grants window (payload: u32)
-//! for its response. To the client: `h` (payload: the status), `b`, `e`, `r`, and `w` for the
-//! request's body.
+//! A frame is `stream: u8, kind: u8, length: u16, payload`. Kinds from the client: `h` (payload:
+//! the authority) begins a request, `b` is body, `e` ends it, `r` breaks it off, `w` grants window
+//! (payload: u32) for its response. To the client: `h` (payload: the status), `b`, `e`, `r`, and
+//! `w` for the request's body.
 
 use super::world::{Habit, Id, Setup, World};
 use crate::base::limits::Limits;

@@ -1,8 +1,8 @@
 //! A world of clients and instances around shards whose sockets are memory, all in one thread.
 //!
-//! A remote is the other end of a link. Bytes move only in [`World::settle`], until nothing moves any
-//! more; what each remote got is kept. At every step it is checked that no instance is asked more
-//! than it has slots for, and at rest that it has no more connections than slots.
+//! A remote is the other end of a link. Bytes move only in [`World::settle`], until nothing moves
+//! any more; what each remote got is kept. At every step it is checked that no instance is asked
+//! more than it has slots for, and at rest that it has no more connections than slots.
 
 use crate::base::address::SocketAddr;
 use crate::base::ids::{ServiceId, ShardId};
@@ -237,11 +237,12 @@ impl World {
         self.remotes.iter().filter(|(_, it)| asked(it)).map(|(at, _)| Id(*at)).collect()
     }
 
-    /// Time passes, in steps of a tick.
+    /// Time passes, in steps of a tick; of ten, if it is long.
     pub(super) fn pass(&mut self, time: Duration) {
         let until = self.now + time;
+        let step = Duration::from_millis(if time.as_secs() > 20 { 200 } else { 20 });
         while self.now < until {
-            self.now += Duration::from_millis(20);
+            self.now += step;
             for at in 0..self.shards.len() {
                 self.shards[at].tick(self.now);
             }
@@ -460,7 +461,7 @@ fn services_of(description: Description) -> (Services, Vec<Arc<Instance>>) {
     let Origin::Static { name, addresses, .. } = description.origin.clone() else {
         unreachable!("a static one")
     };
-    let limit = u16::try_from(description.parameters.concurrency_level).expect("small");
+    let limit = description.parameters.concurrency_level;
     let instances: Vec<_> = addresses
         .iter()
         .enumerate()

@@ -1,8 +1,6 @@
-//! Every flag and every key of the configuration file: as written, and as resolved.
-//!
-//! A flag and a key have one definition, [`Written`]. The command line overrides the file, the file
-//! overrides the defaults; unknown keys are refused, and all mistakes are reported at once.
+//! The settings of a router, as they are written, and what follows from them.
 
+use super::resolved::{Config, Log, Scheduler};
 use crate::base::address::{IpAddr, SocketAddr};
 use crate::base::limits::Limits;
 use crate::base::time::Duration;
@@ -129,120 +127,6 @@ pub struct Bounds {
     pub eject_max_ms: Option<u64>,
 }
 
-/// The settings of a router.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Where to listen.
-    pub listen: Vec<SocketAddr>,
-    /// One core per shard.
-    pub cores: Vec<usize>,
-    /// Where to keep things.
-    pub data_dir: PathBuf,
-    /// What runs instances.
-    pub scheduler: Scheduler,
-    /// Servers that exist.
-    pub fronted: Vec<Description>,
-    /// Ports for instances.
-    pub ports: RangeInclusive<u16>,
-    /// Names of this router.
-    pub hostnames: Vec<String>,
-    /// Name of the cluster.
-    pub cluster: String,
-    /// What descriptions leave out.
-    pub defaults: Defaults,
-    /// Who may launch beyond loopback.
-    pub launch_from: Vec<IpNet>,
-    /// Whose forwarding headers are believed.
-    pub trust_forwarded: Vec<IpNet>,
-    /// Whether a half-closed client still wants its answer.
-    pub half_close_allowed: bool,
-    /// Diagnostics.
-    pub log: Log,
-    /// Which diagnostics.
-    pub log_level: tracing::level_filters::LevelFilter,
-    /// Longest drain.
-    pub drain: Duration,
-    /// Between two rounds of the collectors.
-    pub gc_interval: Duration,
-    /// When a broken service is given up.
-    pub broken_timeout: Duration,
-    /// Every bound of the data path.
-    pub limits: Limits,
-}
-
-impl Config {
-    /// The settings in effect, as `/settings` shows them.
-    pub fn to_json(&self) -> serde_json::Value {
-        let limits = &self.limits;
-        let millis = |it: Duration| it.as_millis() as u64;
-        let scheduler = match self.scheduler {
-            Scheduler::Local => "local",
-            Scheduler::Absent => "none",
-        };
-        serde_json::json!({
-            "cluster-config": {
-                "name": self.cluster,
-                "service-prefix": self.defaults.service_prefix,
-                "min-routers": 1,
-            },
-            "listen": self.listen.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "cores": self.cores,
-            "data-dir": self.data_dir,
-            "hostname": self.hostnames,
-            "scheduler-config": { "kind": scheduler, scheduler: {
-                "port-range": [self.ports.start(), self.ports.end()],
-            } },
-            "scheduler-syncer-interval-secs": 5,
-            "static": self.fronted.iter().map(|it| it.id.as_str()).collect::<Vec<_>>(),
-            "launch-from": self.launch_from.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "trust-forwarded":
-                self.trust_forwarded.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "half-close": if self.half_close_allowed { "allow" } else { "gone" },
-            "drain-secs": self.drain.as_secs(),
-            "scheduler-gc-config": {
-                "scheduler-gc-interval-ms": millis(self.gc_interval),
-                "broken-service-timeout-mins": self.broken_timeout.as_secs() / 60,
-            },
-            "limits": {
-                "max-clients": limits.clients_per_shard,
-                "max-head-bytes": limits.head_bytes,
-                "window-bytes": limits.window_bytes,
-                "max-waiting": limits.waiting_total,
-                "header-timeout-ms": millis(limits.header_timeout),
-                "keep-alive-timeout-ms": millis(limits.keep_alive_timeout),
-                "body-idle-timeout-ms": millis(limits.body_idle_timeout),
-                "connect-timeout-ms": millis(limits.connect_timeout),
-                "first-byte-timeout-ms": millis(limits.first_byte_timeout),
-                "streaming-timeout-ms": millis(limits.streaming_timeout),
-                "queue-timeout-ms": millis(limits.queue_timeout),
-                "upstream-idle-timeout-ms": millis(limits.upstream_idle_timeout),
-                "eject-base-ms": millis(limits.eject_base),
-                "eject-max-ms": millis(limits.eject_max),
-            },
-        })
-    }
-}
-
-/// What runs instances.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Scheduler {
-    /// Processes of this host.
-    Local,
-    /// Nothing: only servers that exist are fronted.
-    Absent,
-}
-
-/// Form of the diagnostics.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Log {
-    /// Lines for people.
-    Text,
-    /// JSON lines.
-    Json,
-    /// Nothing.
-    Off,
-}
-
 impl Written {
     /// These settings, where given, else those of `file`.
     #[must_use]
@@ -285,6 +169,7 @@ impl Written {
             data_dir: self.data_dir.clone().unwrap_or_else(|| ".waiter".into()),
             scheduler: self.scheduler(&mut mistakes),
             fronted: self.fronted(&defaults, &mut mistakes),
+            fronted_as_written: self.fronted.clone(),
             ports: self.ports(&mut mistakes),
             hostnames: match &self.hostname[..] {
                 [] => vec!["localhost".to_owned()],
@@ -575,5 +460,11 @@ mod tests {
         let config = line.over(file).resolve(&[0, 1]).expect("fine");
         assert_eq!(config.cores, [0, 0]);
         assert_eq!(config.limits.queue_timeout, Duration::from_millis(7));
+        let again: Written = toml::from_str(&config.to_toml(|key| key.to_owned())).expect("toml");
+        let again = again.resolve(&[0, 1]).expect("what was printed is read");
+        assert_eq!(
+            (again.cores, again.limits.queue_timeout),
+            ([0, 0].to_vec(), Duration::from_millis(7))
+        );
     }
 }

@@ -1,0 +1,10 @@
+//! Every flag and every key of the configuration file: as written, and as resolved.
+//!
+//! A flag and a key have one definition, [`Written`]. The command line overrides the file, the file
+//! overrides the defaults; unknown keys are refused, and all mistakes are reported at once.
+
+mod resolved;
+mod written;
+
+pub use resolved::{Config, Log, Scheduler};
+pub use written::{Bounds, Written};
