@@ -87,8 +87,9 @@ pub fn run(args: ServeArgs) -> ExitCode {
     mesh::panics::abort_on_others();
     match Router::start(config) {
         Ok(router) => {
-            announce(&router.addresses);
+            // Signals first: whoever reads the announcement may send one at once.
             router.end_on_signals();
+            announce(&router.addresses);
             ExitCode::from(router.wait())
         }
         Err(reason) => {
