@@ -1,4 +1,5 @@
-//! Waiter.
+#![doc = include_str!("../ARCHITECTURE.md")]
+
 pub mod api;
 pub mod base;
 pub mod cmd;

@@ -31,7 +31,7 @@ pub struct Written {
     /// What runs instances: local (processes of this host) or none [default: local]
     #[arg(long, value_name = "NAME")]
     pub scheduler: Option<String>,
-    /// Front existing servers: NAME=ADDR:PORT[,ADDR:PORT...][;PARAMETER=VALUE...]; repeatable
+    /// Front existing servers: NAME=ADDR:PORT,...;PARAMETER=VALUE;...; repeatable
     #[arg(long = "static", value_name = "SPEC")]
     #[serde(rename = "static")]
     pub fronted: Vec<String>,

@@ -89,7 +89,7 @@ pub struct ServiceFact {
     pub requested: u32,
     /// Those that run or start.
     pub active: Vec<InstanceFact>,
-    /// Those that failed, oldest first, at most [`FAILED_MAX`](crate::core::fact::FAILED_MAX).
+    /// Those that failed, oldest first, at most [`FAILED_MAX`].
     pub failed: Vec<InstanceFact>,
 }
 

@@ -2,8 +2,8 @@
 //!
 //! The driver tells it what happened; it lets the connection's codec read, lets the exchange
 //! decide, and carries the effects out. Nothing here waits. Invariants: the table of exchanges has
-//! one exit, [`Shard::finish`], and it alone gives a seat back at the end; a link that is closed is
-//! forgotten at once, in one place, [`Shard::drop_link`]; after each event every link touched has
+//! one exit, `Shard::finish`, and it alone gives a seat back at the end; a link that is closed is
+//! forgotten at once, in one place, `Shard::drop_link`; after each event every link touched has
 //! been flushed and its needs are known to the driver.
 
 use crate::base::address::SocketAddr;
