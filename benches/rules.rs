@@ -93,7 +93,13 @@ fn claim_and_settle(c: &mut Criterion) {
     let mut claim = |reserver: &mut Reserver, replies: &mut Vec<Reply>| {
         number += 1;
         let ticket = Ticket { shard: ShardId(0), number };
-        let claim = Claim { ticket, service: id.clone(), description: None, not: Vec::new() };
+        let claim = Claim {
+            ticket,
+            service: id.clone(),
+            description: None,
+            not: Vec::new(),
+            since: Instant(1),
+        };
         reserver.claim(claim, replies);
     };
     let mut seats = std::collections::VecDeque::new();

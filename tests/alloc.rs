@@ -16,8 +16,10 @@ use waiter::core::service::{Defaults, Description, from_headers, parse_static};
 use waiter::core::slots::{Instance, Roster, ServiceSlots};
 use waiter::core::world::{Service, World};
 use waiter::mesh::join;
+use waiter::shard::access::AccessLog;
 use waiter::shard::engine::memory::Memory;
 use waiter::shard::engine::{Happening, Link};
+use waiter::shard::settings::Queues;
 use waiter::shard::{HalfClose, Joins, Settings, Shard};
 
 struct Counting;
@@ -88,6 +90,7 @@ impl Play {
             calls: sync_channel(1).0,
             answers: channel().1,
             settings: Arc::new(settings()),
+            access: AccessLog::default(),
         };
         let now = Instant(1_000_000_000);
         let mut shard = Shard::new(Memory::default(), joins, 1, now);
@@ -143,6 +146,7 @@ fn settings() -> Settings {
         trust_forwarded: vec!["127.0.0.0/8".parse().expect("a block")],
         launches: true,
         half_close: HalfClose::Gone,
+        queues: Queues::new(&Limits::PRODUCTION),
     }
 }
 

@@ -87,6 +87,9 @@ impl fmt::Display for ServiceId {
 pub struct InstanceId(Arc<str>);
 
 impl InstanceId {
+    /// What stands between the service-id and the suffix.
+    pub const SEPARATOR: char = '.';
+
     /// Names an instance of `service`.
     pub fn new(service: &ServiceId, suffix: &str) -> Self {
         Self(format!("{service}.{suffix}").into())

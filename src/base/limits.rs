@@ -42,6 +42,8 @@ pub struct Limits {
     pub call_timeout: Duration,
     /// Requests that wait on one router, all services together.
     pub waiting_total: usize,
+    /// Memory of all requests that wait on one router.
+    pub queue_bytes: usize,
     /// First ejection of an instance that failed; doubles with each failure in a row.
     pub eject_base: Duration,
     /// Longest ejection.
@@ -69,6 +71,7 @@ impl Limits {
         call_bytes: 1024 * 1024,
         call_timeout: Duration::from_secs(60),
         waiting_total: 100_000,
+        queue_bytes: 256 << 20,
         eject_base: Duration::from_secs(10),
         eject_max: Duration::from_secs(300),
     };

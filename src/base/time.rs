@@ -1,5 +1,6 @@
 //! Time as plain numbers. Only `mesh::clock` reads a clock; everyone else is told what time it is.
 
+use std::io::Write;
 use std::ops::{Add, AddAssign, Sub};
 pub use std::time::Duration;
 
@@ -43,12 +44,23 @@ pub struct Date(pub u64);
 impl Date {
     /// ISO-8601 in UTC with milliseconds: `2024-01-02T03:04:05.678Z`.
     pub fn iso(self) -> String {
+        let mut out = Vec::with_capacity(24);
+        self.write_iso(&mut out).expect("memory takes every byte");
+        String::from_utf8(out).expect("digits and signs")
+    }
+
+    /// Writes what [`iso`](Self::iso) returns.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_iso(self, out: &mut impl Write) -> std::io::Result<()> {
         let nanos = i128::from(self.0) * 1_000_000;
         let date = time::OffsetDateTime::from_unix_timestamp_nanos(nanos)
             .unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
         let (hour, minute, second, milli) = date.to_hms_milli();
         let (year, month, day) = date.to_calendar_date();
-        format!(
+        write!(
+            out,
             "{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z",
             month as u8
         )

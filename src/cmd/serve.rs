@@ -3,7 +3,8 @@
 use crate::api::{self, About};
 use crate::base::time::Duration;
 use crate::cmd::host;
-use crate::config::{Config, Log, Scheduler, Written};
+use crate::config::{AccessLog, Config, Log, Scheduler, Written};
+use crate::control::access_log::{self, Destination};
 use crate::control::data_dir::DataDir;
 use crate::control::prober::Prober;
 use crate::control::publisher::Publisher;
@@ -19,6 +20,8 @@ use crate::core::letter::Notice;
 use crate::core::route::Hosts;
 use crate::core::world::World;
 use crate::mesh::{self, Bell, Notices, clock};
+use crate::shard::access;
+use crate::shard::settings::Queues;
 use crate::shard::{self, HalfClose, Joins, Settings, Start};
 use crate::wire::call::{Answer, Call};
 use arc_swap::ArcSwap;
@@ -84,8 +87,9 @@ pub fn run(args: ServeArgs) -> ExitCode {
     mesh::panics::abort_on_others();
     match Router::start(config) {
         Ok(router) => {
-            announce(&router.addresses);
+            // Signals first: whoever reads the announcement may send one at once.
             router.end_on_signals();
+            announce(&router.addresses);
             ExitCode::from(router.wait())
         }
         Err(reason) => {
@@ -158,6 +162,7 @@ impl Router {
         let settings = Arc::new(settings(&config, &listeners));
         let about = about(&config, &settings, &listeners);
         let answers = start_api(ways, called, (&catalogue, about), &events)?;
+        let writer = start_access_log(&config)?;
         let mut shards = Vec::new();
         for ((post, answers), core) in posts.into_iter().zip(answers).zip(&config.cores) {
             let joins = Joins {
@@ -166,6 +171,7 @@ impl Router {
                 calls: calls.clone(),
                 answers,
                 settings: settings.clone(),
+                access: access::AccessLog::new(writer.clone()),
             };
             shards.push((*core, joins));
         }
@@ -365,6 +371,17 @@ fn start_api(
     Ok(answers)
 }
 
+fn start_access_log(config: &Config) -> Result<Option<SyncSender<Vec<u8>>>, String> {
+    let destination = match &config.access_log {
+        AccessLog::Off => return Ok(None),
+        AccessLog::Stdout => Destination::Stdout,
+        AccessLog::File(path) => Destination::File(path.clone()),
+    };
+    access_log::start(destination)
+        .map(Some)
+        .map_err(|error| format!("cannot write the access log: {error}; look at --access-log"))
+}
+
 fn about(config: &Config, settings: &Settings, listeners: &[Bound]) -> About {
     About {
         settings: config.to_json(),
@@ -389,6 +406,7 @@ fn settings(config: &Config, listeners: &[Bound]) -> Settings {
         launch_from: config.launch_from.clone(),
         trust_forwarded: config.trust_forwarded.clone(),
         launches: config.scheduler != Scheduler::Absent,
+        queues: Queues::new(&config.limits),
         half_close: if config.half_close_allowed { HalfClose::Allow } else { HalfClose::Gone },
     }
 }

@@ -6,5 +6,5 @@
 mod resolved;
 mod written;
 
-pub use resolved::{Config, Log, Scheduler};
+pub use resolved::{AccessLog, Config, Log, Scheduler};
 pub use written::{Bounds, Written};

@@ -38,6 +38,8 @@ pub struct Config {
     pub trust_forwarded: Vec<IpNet>,
     /// Whether a half-closed client still wants its answer.
     pub half_close_allowed: bool,
+    /// One line per request.
+    pub access_log: AccessLog,
     /// Diagnostics.
     pub log: Log,
     /// Which diagnostics.
@@ -72,6 +74,11 @@ impl Config {
             launch_from: list(&self.launch_from),
             trust_forwarded: list(&self.trust_forwarded),
             half_close: Some(if self.half_close_allowed { "allow" } else { "gone" }.to_owned()),
+            access_log: Some(match &self.access_log {
+                AccessLog::Off => "off".to_owned(),
+                AccessLog::Stdout => "-".to_owned(),
+                AccessLog::File(path) => path.display().to_string(),
+            }),
             log: Some(format!("{:?}", self.log).to_lowercase()),
             log_level: Some(self.log_level.to_string()),
             drain_secs: Some(self.drain.as_secs()),
@@ -82,6 +89,7 @@ impl Config {
                 max_head_bytes: Some(limits.head_bytes),
                 window_bytes: Some(limits.window_bytes),
                 max_waiting: Some(limits.waiting_total),
+                queue_memory: Some(limits.queue_bytes >> 20),
                 header_timeout_ms: millis(limits.header_timeout),
                 keep_alive_timeout_ms: millis(limits.keep_alive_timeout),
                 body_idle_timeout_ms: millis(limits.body_idle_timeout),
@@ -147,6 +155,17 @@ impl Scheduler {
             Self::Absent => "none",
         }
     }
+}
+
+/// Where the access log goes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum AccessLog {
+    /// Nowhere.
+    Off,
+    /// Standard output.
+    Stdout,
+    /// This file.
+    File(PathBuf),
 }
 
 /// Form of the diagnostics.

@@ -1,6 +1,6 @@
 //! The settings of a router, as they are written, and what follows from them.
 
-use super::resolved::{Config, Log, Scheduler};
+use super::resolved::{AccessLog, Config, Log, Scheduler};
 use crate::base::address::{IpAddr, SocketAddr};
 use crate::base::limits::Limits;
 use crate::base::time::Duration;
@@ -58,6 +58,9 @@ pub struct Written {
     /// wants its answer) [default: gone]
     #[arg(long, value_name = "MEANING")]
     pub half_close: Option<String>,
+    /// One JSON line per request: off, - (standard output) or a file [default: off]
+    #[arg(long, value_name = "off|-|PATH")]
+    pub access_log: Option<String>,
     /// Diagnostics on stderr: text, json or off [default: text]
     #[arg(long, value_name = "FORM")]
     pub log: Option<String>,
@@ -95,6 +98,9 @@ pub struct Bounds {
     /// Requests that wait on this router, all services together [default: 100000]
     #[arg(long, value_name = "N")]
     pub max_waiting: Option<usize>,
+    /// Memory of all requests that wait on this router, in MiB [default: 256]
+    #[arg(long, value_name = "MIB")]
+    pub queue_memory: Option<usize>,
     /// A client sends a whole head within this time [default: 10000]
     #[arg(long, value_name = "MS")]
     pub header_timeout_ms: Option<u64>,
@@ -146,6 +152,7 @@ impl Written {
             launch_from: list(self.launch_from, file.launch_from),
             trust_forwarded: list(self.trust_forwarded, file.trust_forwarded),
             half_close: self.half_close.or(file.half_close),
+            access_log: self.access_log.or(file.access_log),
             log: self.log.or(file.log),
             log_level: self.log_level.or(file.log_level),
             drain_secs: self.drain_secs.or(file.drain_secs),
@@ -180,6 +187,11 @@ impl Written {
             launch_from: networks("launch-from", &self.launch_from, &mut mistakes),
             trust_forwarded: networks("trust-forwarded", &self.trust_forwarded, &mut mistakes),
             half_close_allowed: self.half_close_allowed(&mut mistakes),
+            access_log: match self.access_log.as_deref() {
+                None | Some("off") => AccessLog::Off,
+                Some("-") => AccessLog::Stdout,
+                Some(path) => AccessLog::File(path.into()),
+            },
             log: self.log(&mut mistakes),
             log_level: self.log_level(&mut mistakes),
             drain: Duration::from_secs(self.drain_secs.unwrap_or(10)),
@@ -297,6 +309,7 @@ impl Bounds {
             max_head_bytes: self.max_head_bytes.or(file.max_head_bytes),
             window_bytes: self.window_bytes.or(file.window_bytes),
             max_waiting: self.max_waiting.or(file.max_waiting),
+            queue_memory: self.queue_memory.or(file.queue_memory),
             header_timeout_ms: self.header_timeout_ms.or(file.header_timeout_ms),
             keep_alive_timeout_ms: self.keep_alive_timeout_ms.or(file.keep_alive_timeout_ms),
             body_idle_timeout_ms: self.body_idle_timeout_ms.or(file.body_idle_timeout_ms),
@@ -322,6 +335,9 @@ impl Bounds {
             head_bytes: self.max_head_bytes.unwrap_or(base.head_bytes),
             window_bytes: self.window_bytes.unwrap_or(base.window_bytes),
             waiting_total: self.max_waiting.unwrap_or(base.waiting_total),
+            queue_bytes: self
+                .queue_memory
+                .map_or(base.queue_bytes, |it| it.saturating_mul(1 << 20)),
             header_timeout: time(self.header_timeout_ms, base.header_timeout),
             keep_alive_timeout: time(self.keep_alive_timeout_ms, base.keep_alive_timeout),
             body_idle_timeout: time(self.body_idle_timeout_ms, base.body_idle_timeout),

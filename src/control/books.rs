@@ -76,7 +76,7 @@ impl Book {
         self.traffic.count(beat);
         self.traffic.outstanding = self.levels.iter().map(|it| it.outstanding).sum();
         self.traffic.waiting = self.levels.iter().map(|it| it.waiting).sum();
-        let oldest = self.levels.iter().filter(|it| it.waiting > 0).map(|it| it.oldest_waiting);
+        let oldest = self.levels.iter().map(|it| it.oldest_waiting);
         self.traffic.oldest_waiting = oldest.max().unwrap_or_default();
         self.outstanding_time = self.outstanding_time.saturating_add(beat.outstanding_time);
         if beat.arrivals > 0 {

@@ -1,5 +1,6 @@
 //! The control plane: what talks to the world beside requests, and decides.
 
+pub mod access_log;
 pub mod books;
 mod chance;
 pub mod data_dir;

@@ -485,7 +485,8 @@ impl Plane {
             }
         }
         let reason = scaling.reason.to_string();
-        tracing::info!(service = %id, to = scaling.scale_to, amount = scaling.amount, reason, "scaling");
+        let (to, amount) = (scaling.scale_to, scaling.amount);
+        tracing::info!(service = %id, to, amount, reason, "scaling");
         let said = self.scalings.entry(id.clone()).or_default();
         said.reason = reason.into();
         said.decided = Some(date);

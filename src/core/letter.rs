@@ -5,6 +5,7 @@
 //! withdrawn, and a grant for a ticket that is gone is settled unused.
 
 use crate::base::ids::{InstanceId, ServiceId, ShardId, Ticket};
+use crate::base::time::Instant;
 use crate::core::outcome::Outcome;
 use crate::core::pulse::Pulse;
 use crate::core::service::Description;
@@ -44,6 +45,8 @@ pub struct Claim {
     pub description: Option<Arc<Description>>,
     /// Not these instances.
     pub not: Avoided,
+    /// Since when it waits.
+    pub since: Instant,
 }
 
 /// The end of a request that home must hear of.

@@ -31,7 +31,7 @@ pub struct Beat {
     pub failures: u32,
     /// Σ time from slot to end of the completed ones.
     pub service_time: Duration,
-    /// Age of the request that waits longest.
+    /// Age of the request that waits longest; known at home only.
     pub oldest_waiting: Duration,
 }
 
@@ -40,9 +40,6 @@ pub struct Beat {
 pub struct Counters {
     beat: Beat,
     since: Instant,
-    /// When the oldest waiting request arrived, if one waits; an upper bound of its age once it
-    /// left and others stayed is kept until the queue is empty.
-    waiting_since: Option<Instant>,
     last_request: Instant,
 }
 
@@ -56,16 +53,13 @@ impl Counters {
     }
 
     /// A request began to wait.
-    pub fn began_to_wait(&mut self, now: Instant) {
+    pub fn began_to_wait(&mut self) {
         self.beat.waiting += 1;
-        self.waiting_since.get_or_insert(now);
     }
 
     /// A request waits no longer.
-    pub fn stopped_waiting(&mut self, oldest: Option<Instant>) {
+    pub fn stopped_waiting(&mut self) {
         self.beat.waiting -= 1;
-        self.waiting_since =
-            if self.beat.waiting == 0 { None } else { oldest.or(self.waiting_since) };
     }
 
     /// A request ended; `served` is the time it held a slot, if it was served.
@@ -84,8 +78,7 @@ impl Counters {
     /// The news since the last call; none if nothing happened and nothing is at hand.
     pub fn take(&mut self, now: Instant) -> Option<Beat> {
         self.integrate(now);
-        let mut beat = self.beat;
-        beat.oldest_waiting = self.waiting_since.map_or(Duration::ZERO, |since| now - since);
+        let beat = self.beat;
         self.beat =
             Beat { outstanding: beat.outstanding, waiting: beat.waiting, ..Beat::default() };
         (beat != Beat::default()).then_some(beat)

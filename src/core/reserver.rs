@@ -55,6 +55,7 @@ pub struct Reserver {
 struct Waiter {
     ticket: Ticket,
     not: Avoided,
+    since: Instant,
 }
 
 #[derive(Debug)]
@@ -92,7 +93,7 @@ impl Reserver {
         let at = self.next;
         self.next += 1;
         self.arrivals.insert(claim.ticket, at);
-        self.queue.insert(at, Waiter { ticket: claim.ticket, not: claim.not });
+        self.queue.insert(at, Waiter { ticket: claim.ticket, not: claim.not, since: claim.since });
         let first = self.queue.len() == 1;
         self.announce();
         self.serve(replies);
@@ -241,6 +242,11 @@ impl Reserver {
         }
         self.arrivals.clear();
         self.announce();
+    }
+
+    /// Since when the longest waiting request waits.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.queue.first_key_value().map(|(_, it)| it.since)
     }
 
     /// How many wait.

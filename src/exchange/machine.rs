@@ -70,6 +70,8 @@ struct Answered {
     heard: bool,
     /// Body bytes sent to the client that it has not taken.
     under_way: u32,
+    /// Body bytes that have left for the client.
+    sent: u64,
 }
 
 /// How the instance was reached.
@@ -273,6 +275,16 @@ impl Exchange {
         self.phase == Phase::Waiting
     }
 
+    /// Memory that it holds while it waits, with what its connection may read ahead.
+    pub fn queued_bytes(&self) -> usize {
+        self.request.memory() + self.limits.ahead_bytes + size_of::<Self>()
+    }
+
+    /// Body bytes that left for the instance, and for the client.
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.asked.sent, self.answered.sent)
+    }
+
     /// Whether the client still matters to it.
     pub fn has_client(&self) -> bool {
         !matches!(self.phase, Phase::Finishing | Phase::Done)
@@ -441,6 +453,7 @@ impl Exchange {
                     out.push(Effect::Room(Side::Instance, length));
                 } else {
                     self.answered.under_way += length;
+                    self.answered.sent += u64::from(length);
                     out.push(Effect::Forward(Side::Client, 0..length));
                 }
                 self.moved(now);

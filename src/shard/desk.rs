@@ -155,6 +155,11 @@ impl Desk {
         self.wakeup = self.reservers.values().filter_map(Reserver::wakeup).min();
     }
 
+    /// Since when the longest waiting request of each service here waits.
+    pub fn oldest(&self) -> impl Iterator<Item = (&ServiceId, Instant)> {
+        self.reservers.iter().filter_map(|(id, it)| it.oldest().map(|since| (id, since)))
+    }
+
     /// Instances that rest now: service, suffix, failures in a row, rest that is left.
     pub fn ejected(&self, now: Instant) -> Vec<(ServiceId, String, u32, Duration)> {
         let of = |(id, reserver): (&ServiceId, &Reserver)| {

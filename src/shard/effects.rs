@@ -112,16 +112,22 @@ impl<E: Engine> Shard<E> {
             self.tell(key, Event::NoOther);
             return;
         }
+        let bytes = served.exchange.queued_bytes();
+        if !self.settings.queues.enter(bytes) {
+            self.tell(key, Event::Refused(Why::RouterFull));
+            return;
+        }
         let ticket = self.ticket(key);
         let claim = Claim {
             ticket,
             service: plan.service.clone(),
             description: plan.description.clone(),
             not: avoided.to_vec(),
+            since: now,
         };
         let home = self.home(&claim.service);
-        self.counters.entry(claim.service.clone()).or_default().began_to_wait(now);
-        self.exchanges[key].waits = true;
+        self.counters.entry(claim.service.clone()).or_default().began_to_wait();
+        self.exchanges[key].waits = Some(bytes);
         self.post.send(home, Letter::Claim(claim));
     }
 
@@ -132,6 +138,9 @@ impl<E: Engine> Shard<E> {
         let avoided = exchange.avoided();
         if avoided.is_empty() {
             return false;
+        }
+        if exchange.plan().launched {
+            return false; // another is on its way, or will be
         }
         let Some(service) = self.world.get(&exchange.plan().service) else { return false };
         let roster = service.slots.roster();
@@ -152,10 +161,11 @@ impl<E: Engine> Shard<E> {
 
     pub(super) fn stopped_waiting(&mut self, key: ExchangeKey) {
         let served = &mut self.exchanges[key];
-        if std::mem::take(&mut served.waits) {
+        if let Some(bytes) = served.waits.take() {
+            self.settings.queues.leave(bytes);
             let service = &served.exchange.plan().service;
             if let Some(counters) = self.counters.get_mut(service) {
-                counters.stopped_waiting(None);
+                counters.stopped_waiting();
             }
         }
     }
@@ -343,6 +353,7 @@ impl<E: Engine> Shard<E> {
             let served_time = seated.filter(|_| outcome == Outcome::Success);
             counters.ended(served_time.map(|it| self.now - it), self.now);
         }
+        self.access.ended(&served.exchange, outcome, self.now);
         if let Some(seat) = served.exchange.take_seat() {
             self.give_back_seat(seat, outcome);
         }
@@ -399,7 +410,7 @@ impl<E: Engine> Shard<E> {
     }
 
     fn withdraw_if_waiting(&mut self, key: ExchangeKey) {
-        if self.exchanges[key].waits {
+        if self.exchanges[key].waits.is_some() {
             self.withdraw(key);
         }
     }

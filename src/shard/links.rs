@@ -207,7 +207,7 @@ impl<E: Engine> Shard<E> {
             owed: [0; 2],
             answer: None,
             counted: service.is_some(),
-            waits: false,
+            waits: None,
         });
         if let Some(service) = service {
             self.counters.entry(service).or_default().arrived(now);

@@ -1,5 +1,6 @@
 //! The data plane: one shard per core.
 
+pub mod access;
 pub mod admission;
 pub mod desk;
 mod effects;

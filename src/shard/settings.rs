@@ -3,7 +3,9 @@
 use crate::base::limits::Limits;
 use crate::core::route::Hosts;
 use crate::core::service::Defaults;
+use crossbeam_utils::CachePadded;
 use ipnet::IpNet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// One router's settings, as its shards need them.
 #[derive(Debug)]
@@ -24,6 +26,47 @@ pub struct Settings {
     pub launches: bool,
     /// Whether a client that has closed its sending side still wants its answer.
     pub half_close: HalfClose,
+    /// What all queues of the router hold together.
+    pub queues: Queues,
+}
+
+/// Requests that wait on this router, and their memory: two counts that all shards write, on lines
+/// of their own. Only a request that waits touches them.
+#[derive(Debug)]
+pub struct Queues {
+    waiting: CachePadded<AtomicUsize>,
+    bytes: CachePadded<AtomicUsize>,
+    waiting_max: usize,
+    bytes_max: usize,
+}
+
+impl Queues {
+    /// Queues that hold so much at most.
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            waiting: CachePadded::default(),
+            bytes: CachePadded::default(),
+            waiting_max: limits.waiting_total,
+            bytes_max: limits.queue_bytes,
+        }
+    }
+
+    /// A request with so many bytes is to wait; whether there is room for it.
+    pub fn enter(&self, bytes: usize) -> bool {
+        let waiting = self.waiting.fetch_add(1, Ordering::Relaxed) + 1;
+        let held = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let fits = waiting <= self.waiting_max && held <= self.bytes_max;
+        if !fits {
+            self.leave(bytes);
+        }
+        fits
+    }
+
+    /// It waits no longer.
+    pub fn leave(&self, bytes: usize) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
 }
 
 /// What the end of a client's input means.

@@ -10,11 +10,12 @@ use crate::base::address::SocketAddr;
 use crate::base::ids::{ServiceId, ShardId, Ticket};
 use crate::base::limits::Limits;
 use crate::base::time::Instant;
-use crate::core::pulse::{Counters, Pulse};
+use crate::core::pulse::{Beat, Counters, Pulse};
 use crate::core::slots::Instance;
 use crate::core::world::World;
 use crate::exchange::{Effect, Exchange, Side};
 use crate::mesh::ShardPost;
+use crate::shard::access::AccessLog;
 use crate::shard::admission::Admissions;
 use crate::shard::desk::Desk;
 use crate::shard::engine::{Engine, Link, Shut};
@@ -56,6 +57,8 @@ pub struct Joins {
     pub answers: Receiver<Answer>,
     /// What all shards are told.
     pub settings: Arc<Settings>,
+    /// The access log.
+    pub access: AccessLog,
 }
 
 /// One core's share of the data plane.
@@ -68,6 +71,7 @@ pub struct Shard<E> {
     pub(super) calls: SyncSender<Call>,
     pub(super) answers: Receiver<Answer>,
     pub(super) settings: Arc<Settings>,
+    pub(super) access: AccessLog,
     pub(super) limits: Arc<Limits>,
     pub(super) connections: SecondaryMap<Link, Connection>,
     pub(super) exchanges: SlotMap<ExchangeKey, Served>,
@@ -142,8 +146,8 @@ pub(super) struct Served {
     pub(super) owed: [u32; 2],
     pub(super) answer: Option<Box<Pending>>,
     pub(super) counted: bool,
-    /// Whether it is counted as waiting.
-    pub(super) waits: bool,
+    /// If it is counted as waiting: the memory it is counted with.
+    pub(super) waits: Option<usize>,
 }
 
 /// The answer to a call, being sent.
@@ -165,7 +169,7 @@ impl Served {
 impl<E: Engine> Shard<E> {
     /// A shard without connections.
     pub fn new(engine: E, joins: Joins, unique: u64, now: Instant) -> Self {
-        let Joins { post, worlds, calls, answers, settings } = joins;
+        let Joins { post, worlds, calls, answers, settings, access } = joins;
         let world = worlds.load_full();
         post.acknowledge(world.version);
         let (me, shards) = (post.me, post.shards);
@@ -178,6 +182,7 @@ impl<E: Engine> Shard<E> {
             calls,
             answers,
             settings,
+            access,
             limits,
             connections: SecondaryMap::new(),
             exchanges: SlotMap::with_key(),
@@ -232,6 +237,15 @@ impl<E: Engine> Shard<E> {
             services.extend(it.take(now).map(|beat| (id.clone(), beat)));
             it.outstanding() > 0 || now - it.last_request() < forget
         });
+        for (id, since) in self.desk.oldest() {
+            let age = now - since;
+            match services.iter_mut().find(|(it, _)| it == id) {
+                Some((_, beat)) => beat.oldest_waiting = age,
+                None => {
+                    services.push((id.clone(), Beat { oldest_waiting: age, ..Beat::default() }))
+                }
+            }
+        }
         let exchanges = u32::try_from(self.exchanges.len()).unwrap_or(u32::MAX);
         Pulse { services, connections: self.clients, exchanges }
     }

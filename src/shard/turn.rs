@@ -59,6 +59,7 @@ impl<E: Engine> Shard<E> {
 
     /// Tells the control thread what changed.
     pub fn beat(&mut self, now: Instant) {
+        self.access.hand_over();
         let pulse = self.pulse(now);
         let me = self.post.me;
         self.post.tell(Notice::Pulse(me, Box::new(pulse)));

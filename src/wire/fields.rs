@@ -70,6 +70,11 @@ impl Fields {
         self.list.iter().map(|it| (it.name(&self.block), it.value(&self.block)))
     }
 
+    /// Bytes of memory they hold.
+    pub fn memory(&self) -> usize {
+        self.block.capacity() + self.list.capacity() * size_of::<Field>()
+    }
+
     /// How many fields there are.
     pub fn len(&self) -> usize {
         self.list.len()

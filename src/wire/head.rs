@@ -83,6 +83,11 @@ impl Head {
         &self.authority
     }
 
+    /// Bytes of memory it holds.
+    pub fn memory(&self) -> usize {
+        self.fields.memory() + self.target.capacity() + self.authority.capacity()
+    }
+
     /// Sets a request's target (origin-form).
     pub fn set_target(&mut self, target: &[u8]) {
         self.target.clear();

@@ -4,11 +4,22 @@
 //! and ending processes, a client with code of its own) is in `stage`. A failing play shows what
 //! its processes wrote to stderr.
 
+#![expect(clippy::print_stdout, reason = "measures are printed; libtest shows them when asked")]
+#![expect(clippy::print_stderr, reason = "a failing play shows what its processes said")]
+
 mod stage;
 
+mod bulk;
+mod describing;
+mod ending;
+mod failing;
 mod guarding;
 mod launching;
+mod messages;
 mod order;
 mod pages;
+mod queueing;
+mod scaling;
+mod smuggling;
 mod starting;
 mod statics;

@@ -93,6 +93,15 @@ fn an_idle_router_ends_at_once_when_told_to() {
 }
 
 #[test]
+fn a_router_that_is_told_to_end_as_soon_as_it_listens_drains() {
+    for _ in 0..5 {
+        let mut router = Router::start(&["--scheduler", "none"]);
+        router.terminate();
+        assert_eq!(router.wait(PATIENCE), Some(0));
+    }
+}
+
+#[test]
 fn a_request_in_flight_is_finished_and_nobody_new_is_let_in() {
     let server = [Instance::start(&[])];
     let one = fronted("one", &server, "");

@@ -77,6 +77,7 @@ impl World {
             service: place.id.clone(),
             description: (!known).then(|| place.description.clone()),
             not: request.not.clone(),
+            since: Instant(self.now),
         };
         self.send(shard, place.home, Letter::Claim(claim));
         if let Some(patience) = self.options.patience {

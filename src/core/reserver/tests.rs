@@ -52,6 +52,7 @@ impl Home {
             service: ServiceId::new("s"),
             description: None,
             not: not.iter().map(|it| (*it).clone()).collect(),
+            since: Instant(number),
         };
         self.hear(|it, replies| it.claim(claim, replies))
     }

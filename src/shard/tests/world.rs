@@ -14,9 +14,10 @@ use crate::core::service::{Defaults, Description, Origin, parse_static};
 use crate::core::slots::{Instance, Roster, ServiceSlots};
 use crate::core::world::{Member, Service, World as Services};
 use crate::mesh::{ControlPost, join};
+use crate::shard::access::AccessLog;
 use crate::shard::engine::memory::Memory;
 use crate::shard::engine::{Happening, Link, Shut};
-use crate::shard::settings::{HalfClose, Settings};
+use crate::shard::settings::{HalfClose, Queues, Settings};
 use crate::shard::state::{Joins, Shard};
 use crate::wire::call::{Answer, Call};
 use crate::wire::codec::{Cause, Codec};
@@ -133,6 +134,7 @@ impl World {
                 calls: to_api.clone(),
                 answers: receiver,
                 settings: settings.clone(),
+                access: AccessLog::default(),
             };
             Shard::new(Memory::default(), joins, 1, START)
         });
@@ -446,6 +448,7 @@ fn give(shard: &mut Shard<Memory>, remote: &mut Remote, sip: usize, now: Instant
 
 fn settings(limits: Limits, half_close: HalfClose) -> Settings {
     Settings {
+        queues: Queues::new(&limits),
         limits,
         hosts: Hosts::new([], []),
         user: "alice".into(),

@@ -118,6 +118,16 @@ impl Connection {
         }
     }
 
+    /// Whether nothing comes for so long.
+    pub(crate) fn is_silent(&self, time: Duration) -> bool {
+        assert!(self.ahead.is_empty(), "something came already");
+        self.stream.set_read_timeout(Some(time)).expect("a time");
+        let is_timeout = |it: &io::Error| it.kind() == ErrorKind::WouldBlock;
+        let silent = self.stream.peek(&mut [0]).is_err_and(|it| is_timeout(&it));
+        self.stream.set_read_timeout(Some(PATIENCE)).expect("a time");
+        silent
+    }
+
     /// Says that nothing more will be sent.
     pub(crate) fn half_close(&self) {
         self.stream.shutdown(Shutdown::Write).expect("it was open");
@@ -182,11 +192,16 @@ impl Connection {
 
     fn fill(&mut self) -> io::Result<()> {
         let mut buffer = [0; 16 * 1024];
-        match self.stream.read(&mut buffer)? {
-            0 => Err(ErrorKind::UnexpectedEof.into()),
-            read => {
-                self.ahead.extend_from_slice(&buffer[..read]);
-                Ok(())
+        loop {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(read) => {
+                    self.ahead.extend_from_slice(&buffer[..read]);
+                    return Ok(());
+                }
+                // A read with a timeout is not begun again after the machine was suspended.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::client::{Connection, Response};
 use super::process::{Process, signal};
 use super::request::Request;
-use super::wait::PATIENCE;
+use super::wait::{PATIENCE, until};
 use serde_json::Value;
 use std::fs;
 use std::net::SocketAddr;
@@ -80,6 +80,18 @@ impl Router {
         let list = self.page("/apps");
         let id = |it: &Value| it["service-id"].as_str().expect("an id").to_owned();
         list.as_array().expect("a list").iter().map(id).collect()
+    }
+
+    /// Waits until the only instance of the service of this name has so many requests in flight.
+    pub(crate) fn until_in_flight(&self, name: &str, count: u64) {
+        let service = self.service(name).expect("it is listed");
+        let port = service["instances"]["active-instances"][0]["port"].as_u64();
+        let port = port.and_then(|it| u16::try_from(it).ok()).expect("a port");
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        until("requests are in flight", PATIENCE, || {
+            let stats = Connection::open(address).ask(&Request::get("/stats")).json();
+            (stats["in_flight"] == count).then_some(())
+        });
     }
 
     /// How many requests wait for the service of this name.
