@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Candidates looked at for one that this shard already has a connection to.
-const NEAR_LOOK: usize = 8;
+const NEAR_LOOK: usize = 4;
 
 /// What all versions of a service share: who waits, and the newest roster.
 #[derive(Debug)]
