@@ -119,6 +119,8 @@ pub enum Order {
     Fail(InstanceId, Flags, String),
     /// End all instances and forget the service.
     Delete(ServiceId),
+    /// End everything at once, without grace; also after `End`.
+    EndNow,
     /// End everything; the scheduler thread returns when all are gone.
     End,
 }

@@ -489,6 +489,11 @@ impl Exchange {
                 self.response.fields.set(b"x-cid", &self.cid);
             } else {
                 rewrite::response(&mut self.response, &self.cid, &mut self.text);
+                if let (Some(plan), Some(seat)) = (&self.plan, &self.seat)
+                    && plan.tuning.debug
+                {
+                    rewrite::debug(&mut self.response, plan, seat, &self.times);
+                }
             }
         }
         out.push(Effect::Head(Side::Client));

@@ -93,7 +93,7 @@ impl Ledger {
                 self.end_all(service, now, effects);
                 Ok(())
             }
-            Order::End => {
+            Order::End | Order::EndNow => {
                 self.is_closing = true;
                 while let Some((_, service)) = self.services.pop_first() {
                     self.end_all(service, now, effects);
