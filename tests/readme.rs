@@ -169,3 +169,34 @@ fn parameters_have_the_defaults_that_are_told() {
         assert_eq!(default, real, "{name}");
     }
 }
+
+/// What `waiter serve --print-config` with these arguments writes.
+fn printed(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_waiter"))
+        .args(["serve", "--print-config"])
+        .args(arguments)
+        .output()
+        .expect("the program runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    String::from_utf8(output.stdout).expect("settings are text")
+}
+
+#[test]
+fn the_configuration_file_that_is_shown_is_read_and_printed_settings_are_read_back() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("waiter.toml");
+    let path = path.to_str().expect("a name in UTF-8");
+    let (_, rest) = README.split_once("```toml\n").expect("a configuration file is shown");
+    let (shown, _) = rest.split_once("```").expect("its end");
+    std::fs::write(path, shown).expect("written");
+    let first = printed(&["--config", path]);
+    assert!(first.contains("\ndrain-secs = 30\n"), "{first}");
+    std::fs::write(path, &first).expect("written");
+    assert_eq!(printed(&["--config", path]), first);
+    // Every key is explained by what `--help` says of its flag.
+    let keys = first.lines().filter(|line| !line.starts_with('#') && line.contains(" = ")).count();
+    assert_eq!(keys + 3, options_of_help().len(), "--config, --print-config, --help are no keys");
+    let explained = first.split("\n\n").skip(1).all(|key| key.starts_with("# "));
+    assert!(explained, "{first}");
+}

@@ -1,7 +1,8 @@
 //! The host a router starts on: what it offers, and what must be said before anything is started.
 
-use crate::config::Config;
+use crate::config::{Config, Scheduler};
 use rlimit::Resource;
+use std::ops::RangeInclusive;
 
 /// Memory one executor locks: three rings and their buffers.
 const MEMLOCK_PER_EXECUTOR: u64 = 1 << 20;
@@ -10,7 +11,11 @@ const MEMLOCK_MIN: u64 = 512 << 10;
 /// Descriptors a router is of little use without.
 const FILES_MIN: u64 = 1024;
 
-/// Checks what a router needs of its host, and raises the limit of descriptors.
+/// Ports from here on need no privileges.
+const PORT_UNPRIVILEGED: u16 = 1024;
+
+/// Checks what a router needs of its host, and raises the limit of descriptors. What may do harm
+/// later is said in the log.
 ///
 /// # Errors
 /// What is missing, and the cure.
@@ -18,6 +23,9 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
     check_io_uring()?;
     check_memlock(config.cores.len() as u64 + 1)?;
     raise_files();
+    if config.scheduler != Scheduler::Absent {
+        check_ports(&config.ports);
+    }
     Ok(())
 }
 
@@ -68,18 +76,49 @@ fn raise_files() {
     }
 }
 
+/// Instances can only use ports that they may bind, and that nobody else is given meanwhile.
+fn check_ports(ports: &RangeInclusive<u16>) {
+    let setting = |name: &str| {
+        let path = format!("/proc/sys/net/ipv4/{name}");
+        std::fs::read_to_string(path).unwrap_or_default()
+    };
+    let (given, reserved) = (setting("ip_local_port_range"), setting("ip_local_reserved_ports"));
+    if let Some(harm) = harm_of(ports, &given, &reserved) {
+        let ports = format_args!("{}-{}", ports.start(), ports.end());
+        tracing::warn!(%ports, "{harm}");
+    }
+}
+
+/// What is wrong with these ports, on a kernel that gives clients ports from `given` (`FROM TO`)
+/// but those in `reserved` (a list).
+fn harm_of(ports: &RangeInclusive<u16>, given: &str, reserved: &str) -> Option<&'static str> {
+    if *ports.start() < PORT_UNPRIVILEGED {
+        return Some("--ports holds ports below 1024: instances need privileges to listen there");
+    }
+    let mut given = given.split_whitespace().filter_map(|it| it.parse::<u16>().ok());
+    let (from, to) = (given.next()?, given.next()?);
+    let reserved: Vec<_> = ranges(reserved).collect();
+    let free = |port: u16| !reserved.iter().any(|it| it.contains(&usize::from(port)));
+    let mut shared = from.max(*ports.start())..=to.min(*ports.end());
+    shared.any(free).then_some(
+        "--ports overlaps net.ipv4.ip_local_port_range, from which the kernel gives ports to \
+         clients: an instance may find its port taken; choose others, or list them in \
+         net.ipv4.ip_local_reserved_ports",
+    )
+}
+
 /// The cores this process may use, from the kernel's own list.
 pub(super) fn allowed_cores() -> Vec<usize> {
     let Some(list) = status("Cpus_allowed_list:") else { return vec![0] };
-    list.trim()
-        .split(',')
-        .filter_map(|part| {
-            let (from, to) = part.split_once('-').unwrap_or((part, part));
-            Some(from.parse().ok()?..=to.parse::<usize>().ok()?)
-        })
-        .flatten()
-        .take(crate::base::ids::SHARDS_MAX)
-        .collect()
+    ranges(&list).flatten().take(crate::base::ids::SHARDS_MAX).collect()
+}
+
+/// A list as the kernel writes it: `0-3,8`.
+fn ranges(list: &str) -> impl Iterator<Item = RangeInclusive<usize>> {
+    list.trim().split(',').filter_map(|part| {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        Some(from.parse().ok()?..=to.parse().ok()?)
+    })
 }
 
 /// The OS user that runs this router.
@@ -110,4 +149,27 @@ fn uid() -> Option<u32> {
 fn status(name: &str) -> Option<String> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     status.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_that_others_take_or_nobody_may_bind_are_noticed() {
+        let check = |ports: RangeInclusive<u16>, reserved: &str, expected: Option<&str>| {
+            let harm = harm_of(&ports, "32768\t60999\n", reserved);
+            assert_eq!(harm.is_some(), expected.is_some(), "{ports:?}: {harm:?}");
+            let part = expected.unwrap_or_default();
+            assert!(harm.unwrap_or_default().contains(part), "{ports:?}: {harm:?}");
+        };
+        check(10_000..=10_999, "\n", None);
+        check(1023..=2000, "\n", Some("below 1024"));
+        check(1024..=32_767, "\n", None);
+        check(1024..=32_768, "\n", Some("ip_local_port_range"));
+        check(40_000..=40_002, "8080,40000-40001\n", Some("ip_local_port_range"));
+        check(40_000..=40_002, "8080,40000-40002\n", None);
+        check(61_000..=61_009, "", None);
+        assert_eq!(harm_of(&(40_000..=40_001), "", ""), None, "an unknown kernel");
+    }
 }

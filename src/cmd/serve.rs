@@ -3,7 +3,7 @@
 use crate::api::{self, About};
 use crate::base::time::Duration;
 use crate::cmd::host;
-use crate::config::{AccessLog, Config, Log, Scheduler, Written};
+use crate::config::{AccessLog, Config, File, Log, Scheduler, Written};
 use crate::control::access_log::{self, Destination};
 use crate::control::data_dir::DataDir;
 use crate::control::prober::Prober;
@@ -26,7 +26,7 @@ use crate::shard::{self, HalfClose, Joins, Settings, Start};
 use crate::wire::call::{Answer, Call};
 use arc_swap::ArcSwap;
 use clap::Args;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -118,16 +118,8 @@ fn print(config: &Config) -> ExitCode {
 /// # Errors
 /// All mistakes, one line each.
 pub fn configure(args: ServeArgs) -> Result<Config, Vec<String>> {
-    let file = match &args.config {
-        None => Written::default(),
-        Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| vec![format!("--config {}: {error}", path.display())])?;
-            toml::from_str(&text)
-                .map_err(|error| vec![format!("--config {}: {error}", path.display())])?
-        }
-    };
-    args.written.over(file).resolve(&host::allowed_cores())
+    let file = args.config.as_deref().map(File::read).unwrap_or_default();
+    args.written.resolve_over(file, &host::allowed_cores())
 }
 
 impl Router {
@@ -222,12 +214,6 @@ struct Bound {
 /// Binds every address once alone, so that a taken port is noticed and port 0 is resolved, then
 /// once for each shard.
 fn listen(config: &Config) -> Result<Vec<Bound>, String> {
-    let explain = |address: &SocketAddr, error: &io::Error| match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            format!("cannot listen on {address}: another program does; choose another --listen")
-        }
-        _ => format!("cannot listen on {address}: {error}"),
-    };
     config
         .listen
         .iter()
@@ -241,6 +227,19 @@ fn listen(config: &Config) -> Result<Vec<Bound>, String> {
             Ok(Bound { address: resolved, sockets })
         })
         .collect()
+}
+
+/// Why nobody can listen there, and the cure.
+fn explain(address: &SocketAddr, error: &io::Error) -> String {
+    let why = match error.kind() {
+        io::ErrorKind::AddrInUse => "another program does".to_owned(),
+        io::ErrorKind::AddrNotAvailable => {
+            "no interface of this machine has that address".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => "ports below 1024 need privileges".to_owned(),
+        _ => error.to_string(),
+    };
+    format!("cannot listen on {address}: {why}; choose another --listen")
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -451,7 +450,10 @@ fn rings(error: io::Error) -> String {
 
 fn diagnose(config: &Config) {
     use tracing_subscriber::fmt;
-    let base = fmt().with_writer(io::stderr).with_max_level(config.log_level);
+    let base = fmt()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_max_level(config.log_level);
     match config.log {
         Log::Text => base.with_target(false).init(),
         Log::Json => base.json().init(),

@@ -3,8 +3,14 @@
 //! A flag and a key have one definition, [`Written`]. The command line overrides the file, the file
 //! overrides the defaults; unknown keys are refused, and all mistakes are reported at once.
 
+mod file;
+mod mistakes;
+mod resolve;
 mod resolved;
+#[cfg(test)]
+mod tests;
 mod written;
 
+pub use file::File;
 pub use resolved::{AccessLog, Config, Log, Scheduler};
 pub use written::{Bounds, Written};

@@ -28,6 +28,8 @@ pub struct DataDir {
 pub enum DataDirError {
     /// Another router holds it; its process id, as far as it said.
     InUse(PathBuf, Option<u32>),
+    /// This file does not hold a secret.
+    NoSecret(PathBuf),
     /// The file system refused this.
     Io(PathBuf, io::Error),
 }
@@ -42,7 +44,10 @@ impl DataDir {
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(refused(path))?;
         let path = fs::canonicalize(path).map_err(refused(path))?;
         let lock = lock(&path)?;
-        let secret = secret(&path.join("secret")).map_err(refused(&path.join("secret")))?;
+        let file = path.join("secret");
+        let Some(secret) = secret(&file).map_err(refused(&file))? else {
+            return Err(DataDirError::NoSecret(file));
+        };
         Ok(Self { path, secret, _lock: lock })
     }
 
@@ -61,13 +66,26 @@ impl DataDir {
 impl fmt::Display for DataDirError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::InUse(path, Some(pid)) => {
-                write!(f, "data directory {} is in use by process {pid}", path.display())
+            Self::InUse(path, Some(pid)) => write!(
+                f,
+                "data directory {} is in use by process {pid}; stop process {pid} or choose \
+                 another --data-dir",
+                path.display()
+            ),
+            Self::InUse(path, None) => write!(
+                f,
+                "data directory {} is in use by another process; stop it or choose another \
+                 --data-dir",
+                path.display()
+            ),
+            Self::NoSecret(path) => write!(
+                f,
+                "{}: no secret in it; remove it to draw a new one, or choose another --data-dir",
+                path.display()
+            ),
+            Self::Io(path, error) => {
+                write!(f, "{}: {error}; choose another --data-dir", path.display())
             }
-            Self::InUse(path, None) => {
-                write!(f, "data directory {} is in use by another process", path.display())
-            }
-            Self::Io(path, error) => write!(f, "{}: {error}", path.display()),
         }
     }
 }
@@ -95,11 +113,13 @@ fn lock(directory: &Path) -> Result<File, DataDirError> {
     Ok(file)
 }
 
-/// Reads the secret; draws it the first time.
-fn secret(path: &Path) -> io::Result<String> {
+/// Reads the secret; draws it the first time. None: what is there is no secret.
+fn secret(path: &Path) -> io::Result<Option<String>> {
     match fs::read_to_string(path) {
-        Ok(text) if text.trim().len() == 2 * SECRET_BYTES => return Ok(text.trim().to_owned()),
-        Ok(_) => return Err(io::Error::other("no secret in it; remove it to draw a new one")),
+        Ok(text) if text.trim().len() == 2 * SECRET_BYTES => {
+            return Ok(Some(text.trim().to_owned()));
+        }
+        Ok(_) => return Ok(None),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
@@ -111,7 +131,7 @@ fn secret(path: &Path) -> io::Result<String> {
     writeln!(file, "{secret}")?;
     file.sync_all()?;
     fs::rename(&draft, path)?;
-    Ok(secret)
+    Ok(Some(secret))
 }
 
 #[cfg(test)]
@@ -129,7 +149,9 @@ mod tests {
         let path = temporary.path().join("a/b");
         let first = DataDir::open(&path).unwrap();
         let error = DataDir::open(&path).unwrap_err().to_string();
-        let expected = format!("is in use by process {}", std::process::id());
+        let pid = std::process::id();
+        let expected =
+            format!("is in use by process {pid}; stop process {pid} or choose another --data-dir");
         assert!(error.ends_with(&expected), "{error}");
         let secret = first.secret().to_owned();
         drop(first);
@@ -143,7 +165,9 @@ mod tests {
         fs::write(temporary.path().join("secret"), "short").unwrap();
         let error = DataDir::open(temporary.path()).unwrap_err().to_string();
         assert!(error.contains("/secret: no secret in it"), "{error}");
+        assert!(error.ends_with("or choose another --data-dir"), "{error}");
         let error = DataDir::open(Path::new("/dev/null/x")).unwrap_err().to_string();
         assert!(error.starts_with("/dev/null/x: "), "{error}");
+        assert!(error.ends_with("; choose another --data-dir"), "{error}");
     }
 }

@@ -190,7 +190,7 @@ impl Rule for Broken {
 
     fn patience(&self, memory: &Failures, parameters: &Parameters) -> Option<Duration> {
         let broken = !memory.has_healthy && memory.has_failed && memory.limit_reached;
-        broken.then(|| parameters.grace_period + self.timeout)
+        broken.then(|| parameters.grace_period.saturating_add(self.timeout))
     }
 }
 
@@ -313,5 +313,12 @@ mod tests {
             ],
             &[111],
         );
+    }
+
+    #[test]
+    fn patience_without_end_never_ends() {
+        let rule = Broken { min_hosts: 1, timeout: Duration::MAX };
+        let seen = vec![(0, failures(1, false)), (u64::MAX / MINUTE, failures(1, false))];
+        assert!(rounds(&rule, &fixture::parameters(), seen).is_empty());
     }
 }

@@ -6,13 +6,18 @@ use md5::{Digest, Md5};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// `<prefix>[<name>-]<md5>`: the name in lower case, letters and digits only.
+/// Letters and digits of a name that the id shows: it is the name of a directory too. The hash
+/// holds all of them.
+const NAME_SHOWN: usize = 63;
+
+/// `<prefix>[<name>-]<md5>`: the name in lower case, letters and digits only, cut where it is long.
 pub(super) fn launched(prefix: &str, core: &BTreeMap<String, Value>) -> ServiceId {
     let mut text = String::with_capacity(prefix.len() + 64);
     text.push_str(prefix);
     if let Some(name) = core.get("name").and_then(Value::as_str) {
         let lower = name.chars().flat_map(char::to_lowercase);
-        text.extend(lower.filter(|it| it.is_ascii_lowercase() || it.is_ascii_digit()));
+        let plain = lower.filter(|it| it.is_ascii_lowercase() || it.is_ascii_digit());
+        text.extend(plain.take(NAME_SHOWN));
         text.push('-');
     }
     push_hash(&mut text, core);
@@ -71,4 +76,18 @@ fn write_object(out: &mut Vec<u8>, map: &Map<String, Value>) {
         write_canonical(out, value);
     }
     out.push(b'}');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_name_is_cut_and_still_tells_services_apart() {
+        let id = |name: String| launched("p-", &BTreeMap::from([("name".into(), name.into())]));
+        let one = id("a".repeat(200));
+        assert_eq!(one.as_str().len(), "p-".len() + NAME_SHOWN + 1 + 32);
+        assert!(one.as_str().starts_with(&format!("p-{}-", "a".repeat(NAME_SHOWN))), "{one}");
+        assert_ne!(one, id("a".repeat(201)));
+    }
 }
