@@ -277,10 +277,11 @@ impl Plane {
                 None => self.gone(&id),
             }
         }
+        // Whoever is answered by the new world finds it in the catalogue too.
+        self.catalogue(now, date);
         if self.publisher.publish() {
             self.post.send_all(|| Command::Published);
         }
-        self.catalogue(now, date);
         self.post.flush();
         self.prober.flush();
     }

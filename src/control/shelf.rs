@@ -18,7 +18,8 @@ use std::sync::Arc;
 
 /// The catalogue is written at most this often, unless an instance changed.
 const REWRITE: Duration = Duration::from_millis(200);
-/// And at most this often when one did.
+/// And at most this often when one did, unless there are few services to write.
+const FEW: usize = 2000;
 const REWRITE_MIN: Duration = Duration::from_millis(10);
 /// Services that are described and do not run, of which more are not remembered.
 const DESCRIPTIONS_MAX: usize = 10_000;
@@ -188,7 +189,11 @@ impl Shelf {
 
     /// How long the next [`write`](Self::write) can wait.
     pub fn nap(&self) -> Duration {
-        if self.changed { REWRITE_MIN } else { REWRITE }
+        match self.changed {
+            true if self.catalogue.services.len() < FEW => Duration::ZERO,
+            true => REWRITE_MIN,
+            false => REWRITE,
+        }
     }
 
     /// A service has ended; its description stays.
