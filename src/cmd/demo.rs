@@ -54,6 +54,7 @@ struct Seen {
 
 /// Runs the demo.
 pub fn run(args: &DemoArgs) -> ExitCode {
+    crate::mesh::panics::abort_on_others();
     let (data_dir, ours) = match &args.data_dir {
         Some(dir) => (dir.clone(), false),
         None => (std::env::temp_dir().join(format!("waiter-demo-{}", std::process::id())), true),

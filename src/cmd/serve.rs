@@ -66,7 +66,7 @@ pub struct Router {
     pub addresses: Vec<SocketAddr>,
     events: SyncSender<Event>,
     control: JoinHandle<Ended>,
-    scheduler: Option<JoinHandle<()>>,
+    writer: Option<access_log::Writer>,
     _data_dir: DataDir,
 }
 
@@ -146,7 +146,7 @@ impl Router {
         let catalogue = Arc::new(ArcSwap::from_pointee(Catalogue::default()));
         let (posts, post) = mesh::join(config.cores.len(), || notices(&events));
         let prober = Prober::start(events.clone()).map_err(rings)?;
-        let (scheduler, orders) = start_scheduler(&config, &data_dir, &events)?;
+        let orders = start_scheduler(&config, &data_dir, &events)?;
         let router_id: Arc<str> = format!("{:x}", clock::date().0).into();
         let kept = open_store(&config, &data_dir, &catalogue, &router_id)?;
         let plane = Plane::new(
@@ -171,12 +171,12 @@ impl Router {
                 calls: calls.clone(),
                 answers,
                 settings: settings.clone(),
-                access: access::AccessLog::new(writer.clone()),
+                access: access::AccessLog::new(writer.as_ref().map(|it| it.buffers.clone())),
             };
             shards.push((*core, joins));
         }
         start_shards(shards, listeners)?;
-        Ok(Self { addresses, events, control, scheduler, _data_dir: data_dir })
+        Ok(Self { addresses, events, control, writer, _data_dir: data_dir })
     }
 
     /// Ends the router on SIGTERM and SIGINT; a second one does not wait for requests.
@@ -203,8 +203,8 @@ impl Router {
     /// Waits for the end: the exit code.
     pub fn wait(self) -> u8 {
         let ended = self.control.join().unwrap_or(Ended::CutShort);
-        if let Some(scheduler) = self.scheduler {
-            let _ = scheduler.join();
+        if let Some(writer) = &self.writer {
+            writer.flush();
         }
         match ended {
             Ended::Drained => 0,
@@ -276,26 +276,28 @@ fn notices(events: &SyncSender<Event>) -> Notices {
     })
 }
 
-/// The scheduler's thread, and how it is given orders.
-type Scheduling = (Option<JoinHandle<()>>, Option<Sender<Order>>);
-
 fn start_scheduler(
     config: &Config,
     data_dir: &DataDir,
     events: &SyncSender<Event>,
-) -> Result<Scheduling, String> {
+) -> Result<Option<Sender<Order>>, String> {
     if config.scheduler == Scheduler::Absent {
-        return Ok((None, None));
+        return Ok(None);
     }
     let (orders, ordered) = channel();
-    let events = events.clone();
+    let (events, ended) = (events.clone(), events.clone());
     let mut settings = schedule::Settings::new(data_dir, &config.cluster, &host::user());
     settings.ports = config.ports.clone();
     let thread = LocalScheduler::start(settings, ordered, move |report| {
         let _ = events.send(Event::Scheduler(report));
     })
     .map_err(|error| format!("cannot start the local scheduler: {error}"))?;
-    Ok((Some(thread), Some(orders)))
+    let watcher = std::thread::Builder::new().name("scheduler-end".into()).spawn(move || {
+        let _ = thread.join();
+        let _ = ended.send(Event::SchedulerEnded);
+    });
+    watcher.map_err(|error| format!("cannot start a thread: {error}"))?;
+    Ok(Some(orders))
 }
 
 /// Opens the store and reads what an earlier run left there.
@@ -371,7 +373,7 @@ fn start_api(
     Ok(answers)
 }
 
-fn start_access_log(config: &Config) -> Result<Option<SyncSender<Vec<u8>>>, String> {
+fn start_access_log(config: &Config) -> Result<Option<access_log::Writer>, String> {
     let destination = match &config.access_log {
         AccessLog::Off => return Ok(None),
         AccessLog::Stdout => Destination::Stdout,

@@ -1,5 +1,6 @@
 //! The writer of the access log: a thread that writes what the shards hand over.
 
+use crate::base::time::Duration;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
@@ -10,6 +11,9 @@ use std::thread::Builder;
 /// Buffers that wait for the writer; more are dropped by the shards.
 const BUFFERS: usize = 64;
 
+/// The last buffers are waited for so long.
+const FLUSH: Duration = Duration::from_millis(500);
+
 /// Where the access log goes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Destination {
@@ -19,25 +23,53 @@ pub enum Destination {
     File(PathBuf),
 }
 
-/// Starts the writer; returns how it is handed buffers. It ends when nobody can.
+/// The writer's other end.
+#[derive(Debug)]
+pub struct Writer {
+    /// Takes buffers.
+    pub buffers: SyncSender<Vec<u8>>,
+    flushed: Receiver<()>,
+}
+
+impl Writer {
+    /// Waits until what was handed over has been written, for a moment at most.
+    pub fn flush(&self) {
+        // An empty buffer is a question.
+        if self.buffers.try_send(Vec::new()).is_ok() {
+            let _ = self.flushed.recv_timeout(FLUSH);
+        }
+    }
+}
+
+/// Starts the writer.
 ///
 /// # Errors
 /// The file cannot be opened, or the thread not started.
-pub fn start(destination: Destination) -> io::Result<SyncSender<Vec<u8>>> {
+pub fn start(destination: Destination) -> io::Result<Writer> {
     let (sender, buffers) = sync_channel(BUFFERS);
+    let (answer, flushed) = sync_channel(1);
     let mut file = match &destination {
         Destination::Stdout => None,
         Destination::File(path) => Some(open(path)?),
     };
     Builder::new().name("access-log".into()).spawn(move || {
-        write_all(&destination, file.as_mut(), &buffers);
+        write_all(&destination, file.as_mut(), &buffers, &answer);
     })?;
-    Ok(sender)
+    Ok(Writer { buffers: sender, flushed })
 }
 
-fn write_all(destination: &Destination, file: Option<&mut File>, buffers: &Receiver<Vec<u8>>) {
+fn write_all(
+    destination: &Destination,
+    file: Option<&mut File>,
+    buffers: &Receiver<Vec<u8>>,
+    answer: &SyncSender<()>,
+) {
     let mut file = file;
     for buffer in buffers {
+        if buffer.is_empty() {
+            let _ = answer.try_send(());
+            continue;
+        }
         let written = match (destination, &mut file) {
             (Destination::File(path), Some(file)) => {
                 if has_moved(path, file)
@@ -80,12 +112,12 @@ mod tests {
         sender.send(b"1\n".to_vec()).expect("room");
         let destination = Destination::File(path.clone());
         drop(sender);
-        write_all(&destination, Some(&mut file), &buffers);
+        write_all(&destination, Some(&mut file), &buffers, &sync_channel(1).0);
         std::fs::rename(&path, &old).expect("moved");
         let (sender, buffers) = sync_channel(4);
         sender.send(b"2\n".to_vec()).expect("room");
         drop(sender);
-        write_all(&destination, Some(&mut file), &buffers);
+        write_all(&destination, Some(&mut file), &buffers, &sync_channel(1).0);
         let read = |path: &Path| std::fs::read_to_string(path).expect("text");
         assert_eq!((read(&old), read(&path)), ("1\n".to_owned(), "2\n".to_owned()));
     }

@@ -2,12 +2,16 @@
 
 use crate::base::ids::{ServiceId, ShardId};
 use crate::base::time::{Date, Duration};
+use crate::core::aggregator::Aggregator;
 use crate::core::autoscaler::Demand;
 use crate::core::catalogue::Traffic;
 use crate::core::pulse::{Beat, Pulse};
 use std::collections::HashMap;
 
-/// All services that were ever asked for.
+/// Counters of a service that is gone are kept this long.
+const FORGET_AFTER: Duration = Duration::from_secs(300);
+
+/// All services that were asked for lately.
 #[derive(Debug)]
 pub struct Books {
     shards: usize,
@@ -47,6 +51,14 @@ impl Books {
             });
             book.enter(shard, beat, now);
         }
+    }
+
+    /// Forgets services that are gone and were not asked for in the last five minutes.
+    pub fn trim(&mut self, aggregator: &Aggregator, now: Date) {
+        self.services.retain(|id, book| {
+            let recent = book.last_request.is_some_and(|it| now.since(it) < FORGET_AFTER);
+            recent || book.traffic.outstanding > 0 || aggregator.state(id).is_some()
+        });
     }
 
     /// Client connections and exchanges now, over all shards.

@@ -2,10 +2,15 @@
 //! instances.
 
 use crate::base::time::{Date, Duration, Instant};
+use crate::control::event::Event;
 use crate::control::plane::{Ended, Ending, Plane};
 use crate::control::shelf::Said;
 use crate::core::fact::Order;
 use crate::core::letter::Command;
+use std::sync::mpsc::Receiver;
+
+/// After the drain, whoever waited is answered within this time.
+const LAST_ANSWERS: Duration = Duration::from_millis(300);
 
 impl Plane {
     /// Somebody asked the router to end. Asked twice, it does not wait for requests any longer.
@@ -21,23 +26,40 @@ impl Plane {
 
     /// Whether the router has ended, and how.
     pub(super) fn ended(&mut self, now: Instant) -> Option<Ended> {
-        let Some(Ending::Draining(until)) = self.ending else { return None };
         let all = self.drained.len() == self.post.shards();
-        if !all && now < until {
-            return None;
+        match self.ending? {
+            Ending::Draining(until) if !all && now < until => return None,
+            Ending::Draining(_) if !all => {
+                tracing::warn!("the time for draining is over; requests at hand are cut off");
+                self.ending = Some(Ending::Cutting(now + LAST_ANSWERS));
+                self.post.send_all(|| Command::Cut);
+                return None;
+            }
+            Ending::Cutting(until) if now < until => return None,
+            Ending::Draining(_) | Ending::Cutting(_) => {}
         }
-        self.ending = Some(Ending::Stopping { cut_short: !all });
-        self.order(Order::End);
         // The scheduler's thread returns when all instances are gone; who started it waits for it.
-        self.orders = None;
-        Some(if all { Ended::Drained } else { Ended::CutShort })
+        self.order(Order::End);
+        let cut_short = matches!(self.ending, Some(Ending::Cutting(_)));
+        Some(if cut_short { Ended::CutShort } else { Ended::Drained })
+    }
+
+    /// While the scheduler ends its instances: another request to end does not wait for them.
+    pub(super) fn end_at_once(&mut self, events: &Receiver<Event>) {
+        while let Ok(event) = events.recv() {
+            match event {
+                Event::End => self.order(Order::EndNow),
+                Event::SchedulerEnded => return,
+                _ => {}
+            }
+        }
     }
 
     /// How long the wait for the next event may last while ending.
     pub(super) fn ending_nap(&self, now: Instant) -> Option<Duration> {
         match self.ending {
-            Some(Ending::Draining(until)) => Some(until - now),
-            _ => None,
+            Some(Ending::Draining(until) | Ending::Cutting(until)) => Some(until - now),
+            None => None,
         }
     }
 

@@ -26,4 +26,6 @@ pub enum Event {
     Demand(Demand, Sender<Done>),
     /// Somebody asked the router to end.
     End,
+    /// The scheduler's thread has ended: all instances are gone.
+    SchedulerEnded,
 }

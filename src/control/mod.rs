@@ -6,12 +6,14 @@ mod chance;
 pub mod data_dir;
 mod ending;
 pub mod event;
+mod mutations;
 pub mod plane;
 pub mod prober;
 pub mod publisher;
 pub mod schedule;
 pub mod shelf;
 pub mod store;
+mod watch;
 
 pub use event::Event;
 pub use plane::{Ended, Plane, Terms};

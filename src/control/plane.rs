@@ -10,17 +10,17 @@ use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::{Date, Duration, Instant};
 use crate::control::books::Books;
 use crate::control::event::Event;
-use crate::control::prober::{Health, Probe, Prober, Target};
+use crate::control::mutations::Mutation;
+use crate::control::prober::{Health, Prober};
 use crate::control::publisher::Publisher;
 use crate::control::shelf::Shelf;
 use crate::core::aggregator::{Aggregator, DeploymentRules, State};
-use crate::core::autoscaler::{Action, Autoscaler, Input, Rules, Scaling, Standing};
-use crate::core::catalogue::{self, Demand, Done};
+use crate::core::autoscaler::{Autoscaler, Rules};
+use crate::core::catalogue::{self, Demand};
 use crate::core::fact::{Order, Report};
-use crate::core::gc::{Broken, Collector, Failures, Idle, LastUse, Use};
+use crate::core::gc::{Collector, Failures, LastUse};
 use crate::core::letter::{Command, Notice};
-use crate::core::service::{Description, Origin};
-use crate::core::slots::ServiceSlots;
+use crate::core::service::Description;
 use crate::mesh::{ControlPost, clock};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -75,24 +75,13 @@ pub struct Plane {
     pub(super) ending: Option<Ending>,
 }
 
-/// What is under way for a service.
-#[derive(Debug)]
-pub(super) enum Mutation {
-    /// An order has been given.
-    Ordered,
-    /// Home is asked which instance to kill.
-    Choosing,
-    /// A deletion; who wants to know.
-    Deleting(Vec<Sender<Done>>),
-}
-
 /// How far the end of the router has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Ending {
     /// Requests at hand are finished, until then at most.
     Draining(Instant),
-    /// The scheduler ends its instances.
-    Stopping { cut_short: bool },
+    /// Whoever waited is told, until then.
+    Cutting(Instant),
 }
 
 /// How the router ended.
@@ -165,13 +154,16 @@ impl Plane {
             self.tick(now, date);
             self.settle(now, date);
             if let Some(ended) = self.ended(now) {
+                if self.orders.is_some() {
+                    self.end_at_once(events);
+                }
                 return ended;
             }
         }
     }
 
     fn nap(&self, now: Instant) -> Duration {
-        let nap = self.next_cycle.min(self.next_gc) - now;
+        let nap = (self.next_cycle.min(self.next_gc) - now).min(self.shelf.nap());
         let nap = self.ending_nap(now).map_or(nap, |it| it.min(nap));
         nap.clamp(Duration::from_millis(1), NAP_MAX)
     }
@@ -189,6 +181,7 @@ impl Plane {
             }
             Event::Demand(Demand::Delete(service), reply) => self.delete_for(&service, reply),
             Event::End => self.begin_end(now),
+            Event::SchedulerEnded => tracing::error!("the scheduler has ended on its own"),
         }
     }
 
@@ -197,6 +190,7 @@ impl Plane {
             Notice::Create(description, slots) => self.create(&description, &slots),
             Notice::Waiting(service) => self.urgent(&service, now, date),
             Notice::Locked(service, locked) => self.locked(&service, locked),
+            Notice::LockedAll(service, locked) => self.emptied(&service, locked),
             Notice::Failures(service, instance, count) => {
                 self.failed(&service, instance, count);
             }
@@ -214,22 +208,6 @@ impl Plane {
         }
     }
 
-    /// A request waits for a service that is not known.
-    fn create(&mut self, description: &Arc<Description>, slots: &Arc<ServiceSlots>) {
-        let id = &description.id;
-        if self.ending.is_some() {
-            return; // the shards refuse whoever still waits when they drain
-        }
-        self.publisher.await_service(description, slots);
-        self.aggregator.described(description.clone());
-        self.shelf.described(description, slots);
-        if self.creating.insert(id.clone()) {
-            tracing::info!(service = %id, "starting a service");
-            let count = description.parameters.min_instances.max(1);
-            self.order(Order::Create(description.clone(), count));
-        }
-    }
-
     fn reported(&mut self, report: Report, date: Date) {
         match report {
             Report::Listing(facts) => {
@@ -243,63 +221,24 @@ impl Plane {
         }
     }
 
-    fn done(&mut self, order: &Order, result: Result<(), String>) {
-        if let Err(error) = &result {
-            tracing::warn!(?order, error, "the scheduler did not carry an order out");
-        }
-        match order {
-            Order::Create(description, _) => {
-                if result.is_err() {
-                    self.creating.remove(&description.id);
-                    self.publisher.remove(&description.id);
-                }
-            }
-            Order::Scale(service, _) => {
-                self.mutations.remove(service);
-            }
-            Order::Kill(instance) => self.killed(instance, result.is_ok()),
-            Order::Delete(service) => self.deleted(service, result),
-            Order::Fail(..) | Order::End => {}
-        }
-    }
-
-    fn killed(&mut self, instance: &InstanceId, gone: bool) {
-        let service = ServiceId::new(instance.service());
-        self.mutations.remove(&service);
-        if gone {
-            self.aggregator.killed(instance);
-            self.autoscaler.killed(&service);
-        }
-        self.home(&service, Command::Unlock(service.clone(), instance.clone(), gone));
-    }
-
-    /// Home has locked an instance for a kill, or found none.
-    fn locked(&mut self, service: &ServiceId, locked: Option<InstanceId>) {
-        if !matches!(self.mutations.get(service), Some(Mutation::Choosing)) {
-            if let Some(instance) = locked {
-                self.home(service, Command::Unlock(service.clone(), instance, false));
-            }
-            return;
-        }
-        match locked {
-            Some(instance) => {
-                self.mutations.insert(service.clone(), Mutation::Ordered);
-                self.order(Order::Kill(instance));
-            }
-            None => {
-                self.mutations.remove(service);
-            }
-        }
-    }
-
-    /// Five failures in a row: the instance is replaced like an aged one (control-plane §5.8).
+    /// Five failures in a row: a launched instance is replaced like an aged one (control-plane
+    /// §5.8). The operator's servers are not ours to replace.
     fn failed(&mut self, service: &ServiceId, instance: InstanceId, count: u32) {
         const EXPIRY_THRESHOLD: u32 = 5;
-        if count >= EXPIRY_THRESHOLD {
-            tracing::warn!(%service, %instance, count, "an instance keeps failing; it is replaced");
+        let launched = self.aggregator.state(service).is_some_and(|it| !it.description.is_static());
+        match (count, launched) {
+            (EXPIRY_THRESHOLD, true) => {
+                tracing::warn!(%service, %instance, "an instance keeps failing; it is replaced");
+            }
+            (EXPIRY_THRESHOLD, false) => {
+                tracing::warn!(%service, %instance, "a server keeps failing");
+            }
+            _ => {}
+        }
+        if count >= EXPIRY_THRESHOLD && launched {
             self.aggregator.expire(&instance);
         }
-        if count == 0 {
+        if count == 0 || !self.publisher.has(&instance) {
             self.failures.remove(&instance);
         } else {
             self.failures.insert(instance, count);
@@ -315,6 +254,8 @@ impl Plane {
                 self.order(order);
             }
             self.publisher.free(self.post.oldest_world());
+            self.books.trim(&self.aggregator, date);
+            self.shelf.trim();
             if self.ending.is_none() {
                 self.cycle(now, date);
             }
@@ -331,30 +272,32 @@ impl Plane {
     fn settle(&mut self, now: Instant, date: Date) {
         for (id, state) in self.aggregator.changes() {
             match state {
-                Some(state) => self.changed(&state),
+                Some(state) => self.changed(&state, date),
                 None if self.creating.contains(&id) => {}
                 None => self.gone(&id),
             }
         }
+        // Whoever is answered by the new world finds it in the catalogue too.
+        self.catalogue(now, date);
         if self.publisher.publish() {
             self.post.send_all(|| Command::Published);
         }
-        self.catalogue(now, date);
         self.post.flush();
         self.prober.flush();
     }
 
-    fn changed(&mut self, state: &Arc<State>) {
+    fn changed(&mut self, state: &Arc<State>, date: Date) {
         if matches!(self.mutations.get(&state.description.id), Some(Mutation::Deleting(_))) {
             return;
         }
+        self.shelf.tell_news(state, date);
         self.publisher.update(state);
         let slots = self.publisher.slots(&state.description.id).expect("just published");
         self.shelf.changed(state, slots);
         self.watch(state);
     }
 
-    fn gone(&mut self, id: &ServiceId) {
+    pub(super) fn gone(&mut self, id: &ServiceId) {
         self.shelf.gone(id);
         self.publisher.remove(id);
         self.scalings.remove(id);
@@ -363,65 +306,6 @@ impl Plane {
         for instance in gone {
             self.forget(&instance);
         }
-    }
-
-    fn forget(&mut self, instance: &InstanceId) {
-        self.watched.remove(instance);
-        self.failures.remove(instance);
-        self.prober.tell(Probe::Forget(instance.clone()));
-    }
-
-    /// Tells the prober whom to check.
-    fn watch(&mut self, state: &State) {
-        let id = &state.description.id;
-        if matches!(state.description.origin, Origin::Static { checked: false, .. }) {
-            return;
-        }
-        let mut present = HashSet::new();
-        let healthy = state.healthy.iter().map(|it| (it, Health::Serving));
-        for (it, health) in healthy.chain(state.unhealthy.iter().map(|it| (it, Health::Down))) {
-            let instance = &it.fact.id;
-            present.insert(instance);
-            match self.watched.insert(instance.clone(), health) {
-                Some(before) if before == health => {}
-                Some(_) => self.prober.tell(Probe::Known(instance.clone(), health)),
-                None => {
-                    if let Some(target) = self.target(state, it, health) {
-                        self.prober.tell(Probe::Watch(Box::new(target)));
-                    }
-                }
-            }
-        }
-        let gone: Vec<InstanceId> = self
-            .watched
-            .keys()
-            .filter(|it| it.service() == id.as_str() && !present.contains(it))
-            .cloned()
-            .collect();
-        for instance in gone {
-            self.forget(&instance);
-        }
-    }
-
-    fn target(
-        &self,
-        state: &State,
-        it: &crate::core::aggregator::Instance,
-        health: Health,
-    ) -> Option<Target> {
-        let parameters = &state.description.parameters;
-        let port = *it.fact.ports.get(usize::from(parameters.health_check_port_index))?;
-        let service = &state.description.id;
-        Some(Target {
-            id: it.fact.id.clone(),
-            service: service.clone(),
-            instance: self.publisher.instance(service, &it.fact.id)?.clone(),
-            slots: self.publisher.slots(service)?.clone(),
-            address: crate::base::address::SocketAddr::new(it.fact.host, port),
-            path: parameters.health_check_url.clone(),
-            interval: parameters.health_check_interval,
-            health,
-        })
     }
 
     pub(super) fn order(&mut self, order: Order) {
@@ -435,141 +319,5 @@ impl Plane {
     pub(super) fn home(&mut self, service: &ServiceId, command: Command) {
         let home = service.home(self.post.shards());
         self.post.send(home, command);
-    }
-
-    /// All services, once a second.
-    fn cycle(&mut self, now: Instant, date: Date) {
-        let mut out = Vec::new();
-        let (books, aggregator) = (&self.books, &self.aggregator);
-        let inputs = aggregator
-            .states()
-            .filter(|(_, state)| !state.description.is_static())
-            .map(|(id, state)| input(id, state, books));
-        self.autoscaler.cycle(inputs, &mut out, now);
-        for scaling in out {
-            self.scale(&scaling, date);
-        }
-    }
-
-    /// One service at once, because a request of it waits.
-    fn urgent(&mut self, service: &ServiceId, now: Instant, date: Date) {
-        let Some(state) = self.aggregator.state(service) else { return };
-        if state.description.is_static() || self.ending.is_some() {
-            return;
-        }
-        let scaling = self.autoscaler.urgent(&input(service, state, &self.books), now);
-        if let Some(scaling) = scaling {
-            self.scale(&scaling, date);
-        }
-    }
-
-    /// Carries a decision out, unless something is under way for the service.
-    fn scale(&mut self, scaling: &Scaling, date: Date) {
-        let id = &scaling.service;
-        let said = self.scalings.entry(id.clone()).or_default();
-        said.target = scaling.target;
-        said.scale_to = u32::try_from(scaling.scale_to.max(0)).unwrap_or(u32::MAX);
-        said.amount = scaling.amount;
-        if self.mutations.contains_key(id) || self.creating.contains(id) {
-            return;
-        }
-        match scaling.action {
-            Action::Nothing | Action::Ignore => return,
-            Action::ScaleTo { n, .. } => {
-                self.mutations.insert(id.clone(), Mutation::Ordered);
-                self.order(Order::Scale(id.clone(), n));
-            }
-            Action::KillOne => {
-                self.mutations.insert(id.clone(), Mutation::Choosing);
-                self.home(id, Command::Lock(id.clone()));
-            }
-        }
-        let reason = scaling.reason.to_string();
-        let (to, amount) = (scaling.scale_to, scaling.amount);
-        tracing::info!(service = %id, to, amount, reason, "scaling");
-        let said = self.scalings.entry(id.clone()).or_default();
-        said.reason = reason.into();
-        said.decided = Some(date);
-    }
-
-    /// Ends services that nobody uses, and those that cannot run.
-    fn collect(&mut self, date: Date) {
-        let states: Vec<(ServiceId, Arc<State>)> = self
-            .aggregator
-            .states()
-            .filter(|(_, state)| !state.description.is_static())
-            .map(|(id, state)| (id.clone(), state.clone()))
-            .collect();
-        let books = &self.books;
-        let used = states.iter().map(|(id, state)| {
-            let book = books.get(id);
-            let seen = Use {
-                last_request: book.and_then(|it| it.last_request),
-                outstanding: Some(book.map_or(0, |it| it.traffic().outstanding)),
-            };
-            (id, &state.description.parameters, seen)
-        });
-        let mut due = self.idle.round(used, &Idle, date);
-        let rule = Broken { min_hosts: 1, timeout: self.terms.broken_timeout };
-        let broken = states
-            .iter()
-            .map(|(id, state)| (id, &state.description.parameters, Failures::of(state)));
-        due.extend(self.broken.round(broken, &rule, date));
-        for id in due {
-            tracing::info!(service = %id, "collecting a service that is idle or broken");
-            self.delete(&id, Vec::new());
-        }
-        self.shelf.keep_collectors(&self.idle, &self.broken);
-    }
-
-    fn delete_for(&mut self, service: &ServiceId, reply: Sender<Done>) {
-        let known = self.aggregator.state(service);
-        if known.is_some_and(|it| it.description.is_static()) {
-            let why = "The operator's servers are not launched here, and cannot be deleted";
-            let _ = reply.send(Done::Failed(why.to_owned()));
-        } else if known.is_none() && !self.creating.contains(service) {
-            let _ = reply.send(Done::NoSuchService);
-        } else {
-            self.delete(service, vec![reply]);
-        }
-    }
-
-    /// First no request finds it any more, then the scheduler ends it.
-    fn delete(&mut self, service: &ServiceId, mut replies: Vec<Sender<Done>>) {
-        if let Some(Mutation::Deleting(waiting)) = self.mutations.get_mut(service) {
-            waiting.append(&mut replies);
-            return;
-        }
-        self.mutations.insert(service.clone(), Mutation::Deleting(replies));
-        self.creating.remove(service);
-        self.gone(service);
-        self.aggregator.undescribed(service);
-        self.order(Order::Delete(service.clone()));
-    }
-
-    fn deleted(&mut self, service: &ServiceId, result: Result<(), String>) {
-        if result.is_ok() {
-            self.idle.collected(service);
-            self.broken.collected(service);
-        }
-        if let Some(Mutation::Deleting(replies)) = self.mutations.remove(service) {
-            let done = match result {
-                Ok(()) => Done::Deleted,
-                Err(error) => Done::Failed(error),
-            };
-            for reply in replies {
-                let _ = reply.send(done.clone());
-            }
-        }
-    }
-}
-
-fn input<'a>(id: &'a ServiceId, state: &'a State, books: &Books) -> Input<'a> {
-    Input {
-        id,
-        parameters: &state.description.parameters,
-        standing: Standing::of(state, books.outstanding(id)),
-        demand: books.demand(id),
-        boot_time: state.boot_time,
     }
 }

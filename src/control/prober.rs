@@ -255,6 +255,11 @@ async fn check(target: Target, round: Rc<RefCell<Round>>) {
             round.borrow_mut().ended(&target.id, None, clock::now());
             return;
         }
+        // It served before and is still busy: its requests are not to be stood in the way of.
+        Health::Down if target.instance.word.used() >= target.instance.word.limit() => {
+            round.borrow_mut().ended(&target.id, None, clock::now());
+            return;
+        }
         Health::Down => None,
     };
     if target.instance.probe_opened() {
@@ -292,14 +297,32 @@ async fn ask(target: &Target) -> Result<u16, CheckError> {
     loop {
         let read = stream.read(&mut buffer).await.map_err(|_| CheckError::Hangup)?;
         let input = if read == 0 { Input::End } else { Input::Bytes(&buffer[..read]) };
-        match codec.read(input, now, &mut output).part {
-            Some((_, Part::Head(head))) if !head.status.is_informational() => {
-                return Ok(head.status.as_u16());
+        if let Some(answer) = read_answer(&mut codec, input) {
+            return answer;
+        }
+        if read == 0 {
+            return Err(CheckError::Hangup);
+        }
+    }
+}
+
+/// Reads all that came; the answer's status, once it is there.
+fn read_answer(codec: &mut Client, input: Input<'_>) -> Option<Result<u16, CheckError>> {
+    let mut input = input;
+    loop {
+        let read = codec.read(input, clock::now(), &mut Vec::new());
+        let used = read.used;
+        match read.part? {
+            (_, Part::Head(head)) if !head.status.is_informational() => {
+                return Some(Ok(head.status.as_u16()));
             }
-            Some((_, Part::Cut(_))) => return Err(CheckError::Hangup),
-            _ if read == 0 => return Err(CheckError::Hangup),
+            (_, Part::Cut(_)) => return Some(Err(CheckError::Hangup)),
             _ => {}
         }
+        input = match input {
+            Input::Bytes(bytes) => Input::Bytes(&bytes[used..]),
+            Input::End | Input::Tick => Input::Bytes(&[]),
+        };
     }
 }
 

@@ -105,6 +105,11 @@ impl Publisher {
         self.departed.retain(|_, it| it.strong_count() > 0);
     }
 
+    /// Whether an instance of this id exists.
+    pub fn has(&self, id: &InstanceId) -> bool {
+        self.instance(&ServiceId::new(id.service()), id).is_some()
+    }
+
     /// The instance of this id.
     pub fn instance(&self, service: &ServiceId, id: &InstanceId) -> Option<&Arc<Instance>> {
         self.instances.get(service)?.get(id)

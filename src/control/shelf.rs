@@ -18,6 +18,11 @@ use std::sync::Arc;
 
 /// The catalogue is written at most this often, unless an instance changed.
 const REWRITE: Duration = Duration::from_millis(200);
+/// And at most this often when one did, unless there are few services to write.
+const FEW: usize = 2000;
+const REWRITE_MIN: Duration = Duration::from_millis(10);
+/// Services that are described and do not run, of which more are not remembered.
+const DESCRIPTIONS_MAX: usize = 10_000;
 
 /// Keys of the store: descriptions by service-id, and the collectors' clocks.
 const DESCRIPTIONS: &str = "^SERVICE-ID#";
@@ -136,6 +141,61 @@ impl Shelf {
         self.put(&state.description, Some(state), slots.clone());
     }
 
+    /// Says in the log what is new about a service.
+    pub fn tell_news(&self, state: &State, now: Date) {
+        let id = &state.description.id;
+        let Some(old) = self.catalogue.services.get(id).map(|it| &it.state) else { return };
+        for it in &state.healthy {
+            if !old.healthy.iter().any(|before| before.fact.id == it.fact.id) {
+                let age_ms = now.since(it.fact.started_at).as_millis() as u64;
+                tracing::info!(instance = %it.fact.id, age_ms, "an instance is healthy");
+            }
+        }
+        for it in &state.unhealthy {
+            if old.healthy.iter().any(|before| before.fact.id == it.fact.id) {
+                tracing::warn!(instance = %it.fact.id, "an instance is no longer healthy");
+            }
+        }
+        match (old.deployment_error, state.deployment_error) {
+            (before, Some(error)) if before != Some(error) => {
+                tracing::warn!(service = %id, error = error.key(), "a service cannot be started");
+            }
+            (Some(_), None) => tracing::info!(service = %id, "a service can be started again"),
+            _ => {}
+        }
+    }
+
+    /// Forgets the descriptions that have not been used for longest, when there are too many.
+    pub fn trim(&mut self) {
+        let absent = |it: &&Arc<Entry>| !it.exists && it.traffic.outstanding == 0;
+        let count = self.catalogue.services.values().filter(absent).count();
+        if count <= DESCRIPTIONS_MAX {
+            return;
+        }
+        let mut old: Vec<(Option<Date>, ServiceId)> = self
+            .catalogue
+            .services
+            .iter()
+            .filter(|(_, it)| absent(it))
+            .map(|(id, it)| (it.last_request, id.clone()))
+            .collect();
+        old.sort();
+        for (_, id) in old.into_iter().take(count - DESCRIPTIONS_MAX * 9 / 10) {
+            self.catalogue.services.remove(&id);
+            self.keeper.keep(Keep { key: format!("{DESCRIPTIONS}{id}"), value: None });
+        }
+        self.changed = true;
+    }
+
+    /// How long the next [`write`](Self::write) can wait.
+    pub fn nap(&self) -> Duration {
+        match self.changed {
+            true if self.catalogue.services.len() < FEW => Duration::ZERO,
+            true => REWRITE_MIN,
+            false => REWRITE,
+        }
+    }
+
     /// A service has ended; its description stays.
     pub fn gone(&mut self, id: &ServiceId) {
         if let Some(entry) = self.catalogue.services.get(id) {
@@ -166,7 +226,7 @@ impl Shelf {
 
     /// Writes the catalogue if it is time to.
     pub fn write(&mut self, said: &Said<'_>, now: Instant, date: Date) {
-        if !self.changed && now < self.written + REWRITE {
+        if now < self.written + self.nap() {
             return;
         }
         self.changed = false;

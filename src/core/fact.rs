@@ -123,6 +123,8 @@ pub enum Order {
     Fail(InstanceId, Flags, String),
     /// End all instances and forget the service.
     Delete(ServiceId),
+    /// End everything at once, without grace; also after `End`.
+    EndNow,
     /// End everything; the scheduler thread returns when all are gone.
     End,
     /// End everything with SIGKILL, without a grace; also what is ending already, so it may follow

@@ -80,6 +80,9 @@ pub enum Command {
     Published,
     /// To home: lock an instance for a kill, and say which. The answer is [`Notice::Locked`].
     Lock(ServiceId),
+    /// To home: the service is to be collected; lock all its instances if nothing is in use and
+    /// nobody waits. The answer is [`Notice::LockedAll`].
+    LockAll(ServiceId),
     /// To home: the kill is over; `true` if the instance is gone.
     Unlock(ServiceId, InstanceId, bool),
     /// To home: a slot became free that no shard gave back.
@@ -88,6 +91,8 @@ pub enum Command {
     CloseIdle(Arc<Instance>),
     /// No new requests; idle connections close.
     Drain,
+    /// The time for draining is over: whoever still waits is refused.
+    Cut,
 }
 
 /// Shard to control.
@@ -99,6 +104,8 @@ pub enum Notice {
     Waiting(ServiceId),
     /// The answer to [`Command::Lock`]: what was locked, if anything could be.
     Locked(ServiceId, Option<InstanceId>),
+    /// The answer to [`Command::LockAll`]: whether all instances are locked.
+    LockedAll(ServiceId, bool),
     /// Consecutive failures of an instance; zero after a success.
     Failures(ServiceId, InstanceId, u32),
     /// What changed on a shard since the last pulse.

@@ -200,6 +200,35 @@ impl Reserver {
         None
     }
 
+    /// Locks every instance for the end of the service, if nothing is in use and nobody waits.
+    pub fn lock_all(&mut self) -> bool {
+        if !self.queue.is_empty() {
+            return false;
+        }
+        let Some(service) = self.service.clone() else { return true };
+        let before = self.locked.len();
+        for member in &service.members {
+            let instance = &member.instance;
+            if self.locked.iter().any(|it| Arc::ptr_eq(it, instance)) {
+                continue; // a kill of it is under way
+            }
+            if !instance.word.lock_idle() {
+                for it in self.locked.drain(before..) {
+                    it.word.open(Gate::Locked);
+                    self.slots.hint(&it);
+                }
+                return false;
+            }
+            self.locked.push(instance.clone());
+        }
+        true
+    }
+
+    /// Whether an instance exists, or is starting, that may serve those who wait.
+    pub fn has_members(&self) -> bool {
+        self.service.as_ref().is_some_and(|it| !it.members.is_empty())
+    }
+
     /// A kill is over. If the instance lives on, it serves again.
     pub fn unlock(&mut self, suffix: &str, gone: bool, replies: &mut Vec<Reply>) {
         let Some(at) = self.locked.iter().position(|it| it.suffix() == suffix) else { return };

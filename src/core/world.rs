@@ -3,7 +3,6 @@
 //! The control thread writes a new world by changing one leaf of the former; what did not change is
 //! shared. A shard compares two worlds by their addresses and so finds what changed without a list.
 
-use crate::base::address::IpAddr;
 use crate::base::ids::ServiceId;
 use crate::core::aggregator::DeploymentError;
 use crate::core::service::Description;
@@ -46,8 +45,6 @@ pub struct World {
     pub version: u64,
     /// Static services by the name requests use.
     pub names: Arc<HashMap<Box<str>, ServiceId, foldhash::fast::FixedState>>,
-    /// Addresses and names of this router itself, for routing.
-    pub addresses: Arc<[IpAddr]>,
     tree: Arc<[Arc<[Leaf]>]>,
     len: usize,
 }
@@ -65,13 +62,7 @@ impl Default for World {
     fn default() -> Self {
         let leaf: Leaf = Arc::from(Vec::new());
         let middle: Arc<[Leaf]> = vec![leaf; FAN].into();
-        Self {
-            version: 0,
-            names: Arc::default(),
-            addresses: Arc::from(Vec::new()),
-            tree: vec![middle; FAN].into(),
-            len: 0,
-        }
+        Self { version: 0, names: Arc::default(), tree: vec![middle; FAN].into(), len: 0 }
     }
 }
 

@@ -344,7 +344,8 @@ impl Exchange {
         if *cause == Cause::Idle {
             out.push(Effect::Cut(Side::Instance));
         }
-        if self.way.failed_once {
+        // After a retry the request may have been read once already: it must not reach another.
+        if self.way.failed_once || self.way.retried {
             let fault = instance_fault(cause, Class::ConnectFailed);
             self.fail(&fault, Outcome::Unreachable, out);
             return;
@@ -489,6 +490,11 @@ impl Exchange {
                 self.response.fields.set(b"x-cid", &self.cid);
             } else {
                 rewrite::response(&mut self.response, &self.cid, &mut self.text);
+                if let (Some(plan), Some(seat)) = (&self.plan, &self.seat)
+                    && plan.tuning.debug
+                {
+                    rewrite::debug(&mut self.response, plan, seat, &self.times);
+                }
             }
         }
         out.push(Effect::Head(Side::Client));

@@ -1,7 +1,9 @@
 //! Which fields cross the router, and which are added (control-plane §14.5, RFC 9110 §7.6.3).
 
 use crate::base::address::IpAddr;
-use crate::exchange::Visit;
+use crate::base::time::Duration;
+use crate::core::slots::Seat;
+use crate::exchange::{Plan, Times, Visit};
 use crate::wire::fields::Fields;
 use crate::wire::head::Head;
 use std::io::Write;
@@ -59,6 +61,30 @@ pub(super) fn response(head: &mut Head, cid: &[u8], scratch: &mut Vec<u8>) {
 }
 
 const OUR_COOKIES: [&str; 3] = ["x-waiter-auth=", "x-auth-expires-at=", "x-waiter-oidc-challenge-"];
+
+/// Tells how a request was served, to one who asked with `x-waiter-debug` (control-plane §14.8).
+pub(super) fn debug(head: &mut Head, plan: &Plan, seat: &Seat, times: &Times) {
+    let instance = seat.instance();
+    let seated = times.seated.unwrap_or(times.began);
+    let opened = times.opened.unwrap_or(seated);
+    let answered = times.answered.unwrap_or(opened);
+    let millis = |it: Duration| it.as_millis().to_string();
+    let tells = [
+        ("x-waiter-service-id", seat.service().to_string()),
+        ("x-waiter-backend-id", instance.id(seat.service()).to_string()),
+        ("x-waiter-backend-host", instance.address.ip().to_string()),
+        ("x-waiter-backend-port", instance.address.port().to_string()),
+        ("x-waiter-backend-proto", "http".to_owned()),
+        ("x-waiter-get-available-instance-ns", (seated - times.began).as_nanos().to_string()),
+        ("x-waiter-backend-response-ns", (answered - opened).as_nanos().to_string()),
+        ("x-waiter-queue-timeout-ms", millis(plan.tuning.queue_timeout)),
+        ("x-waiter-socket-timeout-ms", millis(plan.tuning.first_byte_timeout)),
+        ("x-waiter-streaming-timeout-ms", millis(plan.tuning.streaming_timeout)),
+    ];
+    for (name, value) in tells {
+        head.fields.set(name.as_bytes(), value.as_bytes());
+    }
+}
 
 /// A correlation id: `<base-16 time>-<base-16 number>`.
 pub(super) fn cid(visit: &Visit) -> Text {

@@ -125,6 +125,13 @@ impl Desk {
         post.tell(Notice::Locked(id.clone(), locked));
     }
 
+    /// A service is to be collected: locks all its instances, if it can.
+    pub fn lock_all(&mut self, id: &ServiceId, world: &World, post: &mut ShardPost) {
+        let mut locked = false;
+        self.with(id, world, post, |reserver, _| locked = reserver.lock_all());
+        post.tell(Notice::LockedAll(id.clone(), locked));
+    }
+
     /// A kill is over.
     pub fn unlock(
         &mut self,
@@ -136,9 +143,24 @@ impl Desk {
         self.with(id, world, post, |reserver, replies| reserver.unlock(suffix, gone, replies));
     }
 
-    /// Nobody new may wait, and nobody who waits for a service that will not come stays.
-    pub fn drain(&mut self) {
+    /// Nobody new may wait, and nobody stays who waits for a service without any instance.
+    pub fn drain(&mut self, post: &mut ShardPost) {
         self.draining = true;
+        self.refuse_where(post, |it| !it.has_members());
+    }
+
+    /// Nobody waits any longer.
+    pub fn cut(&mut self, post: &mut ShardPost) {
+        self.draining = true;
+        self.refuse_where(post, |_| true);
+    }
+
+    fn refuse_where(&mut self, post: &mut ShardPost, which: impl Fn(&Reserver) -> bool) {
+        let waited = self.reservers.iter().filter(|(_, it)| it.waiting() > 0 && which(it));
+        let ids: Vec<ServiceId> = waited.map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            self.reply(&id, post, |it, replies| it.refuse_all(&Why::Draining, replies));
+        }
     }
 
     /// Time passed.

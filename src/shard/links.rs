@@ -355,7 +355,7 @@ impl<E: Engine> Shard<E> {
             return;
         }
         self.draining = Draining::Yes;
-        self.desk.drain();
+        self.desk.drain(&mut self.post);
         let links: Vec<Link> = self.connections.keys().collect();
         for link in links {
             let connection = &mut self.connections[link];

@@ -107,7 +107,9 @@ impl<E: Engine> Shard<E> {
             }
             Command::LookAgain(id) => self.desk.look_again(&id, &world, &mut self.post),
             Command::CloseIdle(instance) => self.close_idle(&instance),
+            Command::LockAll(id) => self.desk.lock_all(&id, &world, &mut self.post),
             Command::Drain => self.drain(),
+            Command::Cut => self.desk.cut(&mut self.post),
         }
     }
 
@@ -156,6 +158,7 @@ impl<E: Engine> Shard<E> {
     fn say_if_drained(&mut self) {
         if self.draining == Draining::Yes && self.exchanges.is_empty() && self.clients == 0 {
             self.draining = Draining::Told;
+            self.access.hand_over();
             let me = self.post.me;
             self.post.tell(Notice::Drained(me));
         }

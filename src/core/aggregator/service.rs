@@ -7,7 +7,7 @@ use crate::base::address::SocketAddr;
 use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::{Date, Duration};
 use crate::core::fact::{FAILED_MAX, Flags, InstanceFact, Order, ServiceFact};
-use crate::core::service::{Description, Origin};
+use crate::core::service::{Description, Origin, static_instance_id};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -400,9 +400,8 @@ fn give_up(tracked: &mut Tracked, grace: Duration, orders: &mut Vec<Order>, now:
 
 /// An existing server. When it was started is not known.
 fn server(service: &ServiceId, address: SocketAddr) -> InstanceFact {
-    let suffix = address.to_string().replace(['.', ':', '[', ']', '%'], "-");
     InstanceFact {
-        id: InstanceId::new(service, &suffix),
+        id: static_instance_id(service, &address),
         host: address.ip(),
         ports: vec![address.port()],
         started_at: Date(0),

@@ -1,0 +1,295 @@
+//! What is done to services at the scheduler: created, scaled, shrunk by one, deleted.
+//!
+//! At most one mutation of a service is under way. What is deleted leaves the world before the
+//! scheduler is told; what nobody asked to delete (idle, broken) is deleted only after its home has
+//! locked every instance with nothing in use and nobody waiting, so no request is cut.
+
+use crate::base::ids::{InstanceId, ServiceId};
+use crate::base::time::{Date, Instant};
+use crate::control::books::Books;
+use crate::control::plane::Plane;
+use crate::core::aggregator::State;
+use crate::core::autoscaler::{Action, Input, Scaling, Standing, Trend};
+use crate::core::catalogue::Done;
+use crate::core::fact::Order;
+use crate::core::gc::{Broken, Failures, Idle, Use};
+use crate::core::letter::Command;
+use crate::core::service::Description;
+use crate::core::slots::ServiceSlots;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+/// What is under way for a service.
+#[derive(Debug)]
+pub(super) enum Mutation {
+    /// More instances have been ordered.
+    Scaling,
+    /// Home is asked which instance to kill.
+    Choosing,
+    /// This instance is being killed.
+    Killing(InstanceId),
+    /// Home is asked whether nothing is in use, so that the service can be collected.
+    Emptying,
+    /// A deletion; who wants to know.
+    Deleting(Vec<Sender<Done>>),
+}
+
+impl Plane {
+    /// A request waits for a service that is not known.
+    pub(super) fn create(&mut self, description: &Arc<Description>, slots: &Arc<ServiceSlots>) {
+        let id = &description.id;
+        if self.ending.is_some() {
+            return; // home refuses whoever waits for a service that will not come
+        }
+        self.publisher.await_service(description, slots);
+        self.aggregator.described(description.clone());
+        self.shelf.described(description, slots);
+        self.idle.collected(id); // clocks of a former life do not count
+        self.broken.collected(id);
+        if self.creating.insert(id.clone()) {
+            tracing::info!(service = %id, "starting a service");
+            let count = description.parameters.min_instances.max(1);
+            self.order(Order::Create(description.clone(), count));
+        }
+    }
+
+    /// The scheduler has carried an order out, or not.
+    pub(super) fn done(&mut self, order: &Order, result: Result<(), String>) {
+        if let Err(error) = &result {
+            let (what, whom) = named(order);
+            tracing::warn!(what, whom, error, "the scheduler did not carry an order out");
+        }
+        match order {
+            Order::Create(description, _) => {
+                if result.is_err() {
+                    self.creating.remove(&description.id);
+                    self.publisher.remove(&description.id);
+                }
+            }
+            Order::Scale(service, _) => {
+                if matches!(self.mutations.get(service), Some(Mutation::Scaling)) {
+                    self.mutations.remove(service);
+                }
+            }
+            Order::Kill(instance) => self.killed(instance, result.is_ok()),
+            Order::Delete(service) => self.deleted(service, result),
+            Order::Fail(..) | Order::End | Order::EndNow => {}
+        }
+    }
+
+    fn killed(&mut self, instance: &InstanceId, gone: bool) {
+        let service = ServiceId::new(instance.service());
+        if matches!(self.mutations.get(&service), Some(Mutation::Killing(it)) if it == instance) {
+            self.mutations.remove(&service);
+        }
+        if gone {
+            self.aggregator.killed(instance);
+            self.autoscaler.killed(&service);
+        }
+        self.home(&service, Command::Unlock(service.clone(), instance.clone(), gone));
+    }
+
+    /// Home has locked an instance for a kill, or found none.
+    pub(super) fn locked(&mut self, service: &ServiceId, locked: Option<InstanceId>) {
+        if !matches!(self.mutations.get(service), Some(Mutation::Choosing)) {
+            if let Some(instance) = locked {
+                self.home(service, Command::Unlock(service.clone(), instance, false));
+            }
+            return;
+        }
+        match locked {
+            Some(instance) => {
+                self.mutations.insert(service.clone(), Mutation::Killing(instance.clone()));
+                self.order(Order::Kill(instance));
+            }
+            None => {
+                self.mutations.remove(service);
+            }
+        }
+    }
+
+    /// All services, once a second.
+    pub(super) fn cycle(&mut self, now: Instant, date: Date) {
+        let mut out = Vec::new();
+        let (books, aggregator) = (&self.books, &self.aggregator);
+        let inputs = aggregator
+            .states()
+            .filter(|(_, state)| !state.description.is_static())
+            .map(|(id, state)| input(id, state, books));
+        self.autoscaler.cycle(inputs, &mut out, now);
+        self.say_targets();
+        for scaling in out {
+            self.scale(&scaling, date);
+        }
+    }
+
+    /// What people see of each service, also of those that stay as they are.
+    fn say_targets(&mut self) {
+        for (id, state) in self.aggregator.states() {
+            let Some(target) = self.autoscaler.target(id) else { continue };
+            let said = self.scalings.entry(id.clone()).or_default();
+            said.target = target;
+            if self.autoscaler.trend(id) == Some(Trend::Stable) {
+                said.amount = 0;
+                said.scale_to = state.counts.requested;
+            }
+        }
+    }
+
+    /// One service at once, because a request of it waits.
+    pub(super) fn urgent(&mut self, service: &ServiceId, now: Instant, date: Date) {
+        let Some(state) = self.aggregator.state(service) else { return };
+        if state.description.is_static() || self.ending.is_some() {
+            return;
+        }
+        let scaling = self.autoscaler.urgent(&input(service, state, &self.books), now);
+        if let Some(scaling) = scaling {
+            self.scale(&scaling, date);
+        }
+    }
+
+    /// Carries a decision out, unless something is under way for the service.
+    fn scale(&mut self, scaling: &Scaling, date: Date) {
+        let id = &scaling.service;
+        let said = self.scalings.entry(id.clone()).or_default();
+        said.target = scaling.target;
+        said.scale_to = u32::try_from(scaling.scale_to.max(0)).unwrap_or(u32::MAX);
+        said.amount = scaling.amount;
+        if self.mutations.contains_key(id) || self.creating.contains(id) {
+            return;
+        }
+        match scaling.action {
+            Action::Nothing | Action::Ignore => return,
+            Action::ScaleTo { n, .. } => {
+                self.mutations.insert(id.clone(), Mutation::Scaling);
+                self.order(Order::Scale(id.clone(), n));
+            }
+            Action::KillOne => {
+                self.mutations.insert(id.clone(), Mutation::Choosing);
+                self.home(id, Command::Lock(id.clone()));
+            }
+        }
+        self.explain(scaling, date);
+    }
+
+    fn explain(&mut self, scaling: &Scaling, date: Date) {
+        let id = &scaling.service;
+        let reason = scaling.reason.to_string();
+        let (to, amount) = (scaling.scale_to, scaling.amount);
+        tracing::info!(service = %id, to, amount, reason, "scaling");
+        let said = self.scalings.entry(id.clone()).or_default();
+        said.reason = reason.into();
+        said.decided = Some(date);
+    }
+
+    /// Ends services that nobody uses, and those that cannot run.
+    pub(super) fn collect(&mut self, date: Date) {
+        let states: Vec<(ServiceId, Arc<State>)> = self
+            .aggregator
+            .states()
+            .filter(|(_, state)| !state.description.is_static())
+            .map(|(id, state)| (id.clone(), state.clone()))
+            .collect();
+        let books = &self.books;
+        let used = states.iter().map(|(id, state)| {
+            let book = books.get(id);
+            let seen = Use {
+                last_request: book.and_then(|it| it.last_request),
+                outstanding: Some(book.map_or(0, |it| it.traffic().outstanding)),
+            };
+            (id, &state.description.parameters, seen)
+        });
+        let mut due = self.idle.round(used, &Idle, date);
+        let rule = Broken { min_hosts: 1, timeout: self.terms.broken_timeout };
+        let broken = states
+            .iter()
+            .map(|(id, state)| (id, &state.description.parameters, Failures::of(state)));
+        due.extend(self.broken.round(broken, &rule, date));
+        for id in due {
+            if !self.mutations.contains_key(&id) && !self.creating.contains(&id) {
+                self.mutations.insert(id.clone(), Mutation::Emptying);
+                self.home(&id, Command::LockAll(id.clone()));
+            }
+        }
+        self.shelf.keep_collectors(&self.idle, &self.broken);
+    }
+
+    /// Home has locked all instances of a service that is to be collected, or could not.
+    pub(super) fn emptied(&mut self, service: &ServiceId, locked: bool) {
+        if !matches!(self.mutations.get(service), Some(Mutation::Emptying)) {
+            return; // somebody deleted it meanwhile
+        }
+        self.mutations.remove(service);
+        if locked {
+            tracing::info!(%service, "collecting a service that is idle or broken");
+            self.delete(service, Vec::new());
+        }
+    }
+
+    pub(super) fn delete_for(&mut self, service: &ServiceId, reply: Sender<Done>) {
+        let known = self.aggregator.state(service);
+        if known.is_some_and(|it| it.description.is_static()) {
+            let why = "The operator's servers are not launched here, and cannot be deleted";
+            let _ = reply.send(Done::Failed(why.to_owned()));
+        } else if known.is_none() && !self.creating.contains(service) {
+            let _ = reply.send(Done::NoSuchService);
+        } else {
+            tracing::info!(%service, "deleting a service that somebody asked to delete");
+            self.delete(service, vec![reply]);
+        }
+    }
+
+    /// First no request finds it any more, then the scheduler ends it.
+    fn delete(&mut self, service: &ServiceId, mut replies: Vec<Sender<Done>>) {
+        if let Some(Mutation::Deleting(waiting)) = self.mutations.get_mut(service) {
+            waiting.append(&mut replies);
+            return;
+        }
+        self.mutations.insert(service.clone(), Mutation::Deleting(replies));
+        self.creating.remove(service);
+        self.gone(service);
+        self.aggregator.undescribed(service);
+        self.order(Order::Delete(service.clone()));
+    }
+
+    fn deleted(&mut self, service: &ServiceId, result: Result<(), String>) {
+        if result.is_ok() {
+            self.idle.collected(service);
+            self.broken.collected(service);
+        }
+        if !matches!(self.mutations.get(service), Some(Mutation::Deleting(_))) {
+            return;
+        }
+        if let Some(Mutation::Deleting(replies)) = self.mutations.remove(service) {
+            let done = match result {
+                Ok(()) => Done::Deleted,
+                Err(error) => Done::Failed(error),
+            };
+            for reply in replies {
+                let _ = reply.send(done.clone());
+            }
+        }
+    }
+}
+
+fn input<'a>(id: &'a ServiceId, state: &'a State, books: &Books) -> Input<'a> {
+    Input {
+        id,
+        parameters: &state.description.parameters,
+        standing: Standing::of(state, books.outstanding(id)),
+        demand: books.demand(id),
+        boot_time: state.boot_time,
+    }
+}
+
+/// An order in words that hold no description: a description may hold secrets.
+fn named(order: &Order) -> (&'static str, String) {
+    match order {
+        Order::Create(description, _) => ("create", description.id.to_string()),
+        Order::Scale(service, count) => ("scale", format!("{service} to {count}")),
+        Order::Kill(instance) => ("kill", instance.to_string()),
+        Order::Fail(instance, ..) => ("give up", instance.to_string()),
+        Order::Delete(service) => ("delete", service.to_string()),
+        Order::End | Order::EndNow => ("end", String::new()),
+    }
+}
