@@ -127,7 +127,4 @@ pub enum Order {
     EndNow,
     /// End everything; the scheduler thread returns when all are gone.
     End,
-    /// End everything with SIGKILL, without a grace; also what is ending already, so it may follow
-    /// [`End`](Self::End).
-    EndNow,
 }
