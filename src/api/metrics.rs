@@ -390,7 +390,7 @@ mod tests {
             ("queue_seconds_bucket", "le=\"+Inf\"", 2.0),
             ("queue_seconds_sum", "", 0.003),
             ("request_seconds_bucket", "le=\"0.00002\"", 0.0),
-            ("request_seconds_bucket", "le=\"0.005629498\"", 1.0),
+            ("request_seconds_bucket", "le=\"0.005629488\"", 1.0),
             ("request_seconds_bucket", "le=\"+Inf\"", 2.0),
             ("request_seconds_sum", "", 0.105),
             ("request_seconds_count", "", 2.0),
