@@ -14,8 +14,10 @@ use crate::base::ids::{InstanceId, ServiceId, ShardId, Ticket};
 use crate::base::limits::Limits;
 use crate::base::time::{Date, Duration};
 use crate::core::aggregator::{CheckError, Counts, DeploymentError, Instance, State};
-use crate::core::catalogue::{Catalogue, Entry, Scaling, Traffic};
+use crate::core::catalogue::{Catalogue, Entry, Launches, Scaling, Traffic};
 use crate::core::fact::{Flags, InstanceFact};
+use crate::core::histogram::Latency;
+use crate::core::pulse::Load;
 use crate::core::route::Hosts;
 use crate::core::service::{Defaults, Description, LoadBalancing, from_core, parse_static};
 use crate::core::slots::{self, Roster, ServiceSlots};
@@ -168,8 +170,16 @@ fn catalogue() -> Catalogue {
         time: NOW,
         router_id: "router-1".into(),
         scheduler_heard: Some(Date(NOW.0 - 500)),
-        connections: 4,
-        exchanges: 2,
+        load: Load {
+            connections: 4,
+            exchanges: 2,
+            queued: 3,
+            queued_bytes: 3000,
+            over_limit: 1,
+            letters: 99,
+            lines_dropped: 8,
+        },
+        launches: Launches { launched: 6, failed: 12, killed: 2, orders_failed: 5 },
         ..Catalogue::default()
     }
 }
@@ -279,12 +289,25 @@ fn kitchen() -> Entry {
     assert!(slots.take(ShardId(0), &[], 0).is_some());
     Entry {
         traffic,
+        latency: Some(Arc::new(latency())),
         scaling,
         last_request,
         idle_since,
         ejected,
         ..Entry::new(Arc::new(state), true, slots)
     }
+}
+
+/// Two requests: 5 ms without a wait, and 100 ms after one of 3 ms.
+pub(super) fn latency() -> Latency<u64> {
+    let mut counted = Latency::<u32>::default();
+    for (queue, total) in [(0, 5), (3, 100)] {
+        counted.queue.record(Duration::from_millis(queue));
+        counted.total.record(Duration::from_millis(total));
+    }
+    let mut latency = Latency::default();
+    latency.add(&counted);
+    latency
 }
 
 fn slots(suffix: &str, address: &str, limit: u16) -> Arc<ServiceSlots> {

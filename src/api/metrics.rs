@@ -4,14 +4,18 @@
 //! by requests since the router began, and the rest are summed under [`REST`]. A service that
 //! becomes one of the busiest takes its sums with it; collectors see that as a restart of the rest.
 
+mod histograms;
+
 use super::about::View;
 use super::reply::{Pieces, Reply};
+use crate::base::ids::ServiceId;
 use crate::base::time::Date;
 use crate::core::aggregator::Status;
-use crate::core::catalogue::Entry;
+use crate::core::catalogue::{Catalogue, Entry};
 use http::StatusCode;
 use std::cmp::Reverse;
 use std::fmt::{Display, Write};
+use std::sync::Arc;
 
 /// Services with a label of their own.
 const LABELS_MAX: usize = 1000;
@@ -35,6 +39,9 @@ struct Row {
     requested: u64,
     target: f64,
 }
+
+/// A service and what is known of it; in lists of them the busiest is first.
+type Ranked<'a> = (&'a ServiceId, &'a Arc<Entry>);
 
 /// A family of numbers that each service has.
 struct Family {
@@ -89,9 +96,23 @@ const FAMILIES: [Family; 9] = [
     }),
 ];
 
+const HISTOGRAMS: [histograms::Family; 2] = [
+    histograms::Family {
+        name: "waiter_queue_seconds",
+        help: "Time from arrival to slot of the completed requests.",
+        of: |it| &it.queue,
+    },
+    histograms::Family {
+        name: "waiter_request_seconds",
+        help: "Time from arrival to end of the completed requests.",
+        of: |it| &it.total,
+    },
+];
+
 /// All numbers.
 pub(super) fn page(view: &View<'_>) -> Reply {
-    let rows = rows(view);
+    let ranked = ranked(view);
+    let rows = rows(&ranked);
     let mut body = Pieces::default();
     router(view, &mut body);
     for family in &FAMILIES {
@@ -102,6 +123,7 @@ pub(super) fn page(view: &View<'_>) -> Reply {
         }
     }
     instances(&rows, &mut body);
+    histograms::write(&HISTOGRAMS, &ranked, &mut body);
     Reply {
         status: StatusCode::OK,
         kind: Some("text/plain; version=0.0.4"),
@@ -110,16 +132,17 @@ pub(super) fn page(view: &View<'_>) -> Reply {
     }
 }
 
-/// Of each service that exists or was used: the busiest, then the rest in one.
-fn rows<'a>(view: &View<'a>) -> Vec<(&'a str, Row)> {
-    let mut all: Vec<_> = view
-        .catalogue
-        .services
-        .iter()
-        .filter(|(_, it)| it.exists || it.traffic.requests > 0)
-        .collect();
+/// Each service that exists or was used, by requests.
+fn ranked<'a>(view: &View<'a>) -> Vec<Ranked<'a>> {
+    let told = |(_, it): &Ranked<'_>| it.exists || it.traffic.requests > 0;
+    let mut all: Vec<_> = view.catalogue.services.iter().filter(told).collect();
     all.sort_by_key(|(id, it)| (Reverse(it.traffic.requests), *id));
-    let (named, others) = all.split_at(all.len().min(LABELS_MAX));
+    all
+}
+
+/// The busiest, then the rest in one.
+fn rows<'a>(ranked: &[Ranked<'a>]) -> Vec<(&'a str, Row)> {
+    let (named, others) = ranked.split_at(ranked.len().min(LABELS_MAX));
     let mut rows: Vec<_> = named.iter().map(|(id, it)| (id.as_str(), Row::of(it))).collect();
     if !others.is_empty() {
         let mut rest = Row::default();
@@ -170,13 +193,16 @@ fn router(view: &View<'_>, body: &mut Pieces) {
     head(body, "waiter_info", "gauge", "What runs here; always 1.");
     let labels = [("version", view.about.version.as_str()), ("router_id", &*catalogue.router_id)];
     sample(body, "waiter_info", &labels, 1);
+    let load = &catalogue.load;
     let mut one = |name: &str, help: &str, value: f64| {
         head(body, name, "gauge", help);
         sample(body, name, &[], value);
     };
     one("waiter_start_time_seconds", "When the router began.", seconds(view.about.started));
-    one("waiter_connections", "Client connections.", catalogue.connections.into());
-    one("waiter_exchanges", "Requests at hand.", catalogue.exchanges.into());
+    one("waiter_connections", "Client connections.", load.connections.into());
+    one("waiter_exchanges", "Requests at hand.", load.exchanges.into());
+    one("waiter_queued_requests", "Requests that wait, of all services.", load.queued as f64);
+    one("waiter_queued_bytes", "Memory of the requests that wait.", load.queued_bytes as f64);
     one(
         "waiter_draining",
         "1 while the router takes no new requests.",
@@ -186,11 +212,40 @@ fn router(view: &View<'_>, body: &mut Pieces) {
     if let Some(heard) = catalogue.scheduler_heard {
         one("waiter_scheduler_heard_seconds", "When the scheduler was heard.", seconds(heard));
     }
-    head(body, "waiter_services", "gauge", "Services that are known, by status.");
+    let (existing, described): (Vec<_>, Vec<_>) =
+        catalogue.services.values().partition(|it| it.exists);
+    let help = "Services that are described and do not exist now.";
+    one("waiter_services_described", help, described.len() as f64);
+    head(body, "waiter_services", "gauge", "Services that exist, by status.");
     for status in [Status::Failing, Status::Inactive, Status::Starting, Status::Running] {
-        let of = catalogue.services.values().filter(|it| it.state.status() == status);
+        let of = existing.iter().filter(|it| it.state.status() == status);
         sample(body, "waiter_services", &[("status", status.label())], of.count());
     }
+    counters(catalogue, body);
+}
+
+/// Sums of the router as a whole, since it began.
+fn counters(catalogue: &Catalogue, body: &mut Pieces) {
+    let (load, launches) = (&catalogue.load, &catalogue.launches);
+    let mut one = |name: &str, help: &str, value: u64| {
+        head(body, name, "counter", help);
+        sample(body, name, &[], value);
+    };
+    one("waiter_over_limit_total", "Slots got above an instance's limit.", load.over_limit);
+    one("waiter_letters_total", "Letters between shards.", load.letters);
+    one(
+        "waiter_access_log_dropped_total",
+        "Lines of the access log that were dropped.",
+        load.lines_dropped,
+    );
+    one("waiter_instances_launched_total", "Instances that began.", launches.launched);
+    one("waiter_instances_failed_total", "Instances that ended by themselves.", launches.failed);
+    one("waiter_instances_killed_total", "Instances ended one by one.", launches.killed);
+    one(
+        "waiter_orders_failed_total",
+        "Orders that the scheduler did not carry out.",
+        launches.orders_failed,
+    );
 }
 
 fn instances(rows: &[(&str, Row)], body: &mut Pieces) {
@@ -234,7 +289,6 @@ mod tests {
     use crate::api::fixture::{self, Router, id};
     use crate::core::catalogue::Traffic;
     use std::collections::BTreeMap;
-    use std::sync::Arc;
 
     type Samples = BTreeMap<String, f64>;
 
@@ -243,19 +297,22 @@ mod tests {
     fn parse(text: &str) -> Samples {
         let mut samples = Samples::new();
         let (mut helped, mut family) = (String::new(), String::new());
+        let mut parts: &[&str] = &[];
         for line in text.lines() {
             if let Some(rest) = line.strip_prefix("# HELP ") {
                 helped = rest.split_once(' ').expect("a text").0.to_owned();
             } else if let Some(rest) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = rest.split_once(' ').expect("a type");
-                assert!(matches!(kind, "counter" | "gauge"), "{line}");
+                assert!(matches!(kind, "counter" | "gauge" | "histogram"), "{line}");
                 assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
                 assert_eq!(name, helped);
                 family = name.to_owned();
+                parts = if kind == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
             } else {
                 let (series, value) = line.rsplit_once(' ').expect("name and value");
                 let name = series.split('{').next().expect("a name");
-                assert_eq!(name, family, "{line}");
+                let part = name.strip_prefix(family.as_str()).expect("of the family");
+                assert!(parts.contains(&part), "{line}");
                 check_labels(&series[name.len()..]);
                 let value = value.parse().expect("a number");
                 assert!(samples.insert(series.to_owned(), value).is_none(), "{line}");
@@ -310,7 +367,17 @@ mod tests {
             (format!("waiter_instances{{service_id=\"{kitchen}\",state=\"ejected\"}}"), 1.0),
             (format!("waiter_instances{{service_id=\"{}\",state=\"healthy\"}}", id("bench")), 2.0),
             ("waiter_services{status=\"Running\"}".into(), 2.0),
-            ("waiter_services{status=\"Inactive\"}".into(), 1.0),
+            ("waiter_services{status=\"Inactive\"}".into(), 0.0),
+            ("waiter_services_described".into(), 1.0),
+            ("waiter_queued_requests".into(), 3.0),
+            ("waiter_queued_bytes".into(), 3000.0),
+            ("waiter_over_limit_total".into(), 1.0),
+            ("waiter_letters_total".into(), 99.0),
+            ("waiter_access_log_dropped_total".into(), 8.0),
+            ("waiter_instances_launched_total".into(), 6.0),
+            ("waiter_instances_failed_total".into(), 12.0),
+            ("waiter_instances_killed_total".into(), 2.0),
+            ("waiter_orders_failed_total".into(), 5.0),
             ("waiter_connections".into(), 4.0),
             ("waiter_exchanges".into(), 2.0),
             ("waiter_start_time_seconds".into(), 1_704_164_585.678),
@@ -318,8 +385,43 @@ mod tests {
         ] {
             assert_eq!(found.get(&series), Some(&expected), "{series}");
         }
+        for (series, expected) in [
+            ("queue_seconds_bucket", "le=\"0.00002\"", 1.0),
+            ("queue_seconds_bucket", "le=\"+Inf\"", 2.0),
+            ("queue_seconds_sum", "", 0.003),
+            ("request_seconds_bucket", "le=\"0.00002\"", 0.0),
+            ("request_seconds_bucket", "le=\"0.005629488\"", 1.0),
+            ("request_seconds_bucket", "le=\"+Inf\"", 2.0),
+            ("request_seconds_sum", "", 0.105),
+            ("request_seconds_count", "", 2.0),
+        ]
+        .map(|(name, le, value)| {
+            let comma = if le.is_empty() { "" } else { "," };
+            (format!("waiter_{name}{{service_id=\"{kitchen}\"{comma}{le}}}"), value)
+        }) {
+            assert_eq!(found.get(&series), Some(&expected), "{series}");
+        }
         let stored = format!("waiter_requests_total{{service_id=\"{}\"}}", id("stored"));
         assert!(!found.contains_key(&stored), "neither exists nor was used");
+    }
+
+    #[test]
+    fn fewer_have_histograms() {
+        let mut router = Router::new();
+        router.catalogue.services.clear();
+        for number in 1..=histograms::LABELS_MAX as u64 + 3 {
+            let state = fixture::empty(&format!("s{number}"));
+            let traffic = Traffic { requests: number, ..Traffic::default() };
+            let latency = Some(Arc::new(fixture::latency()));
+            let entry = Entry::new(Arc::new(state), true, Arc::default());
+            router.put(Entry { traffic, latency, ..entry });
+        }
+        let found = samples(&router);
+        let of = |id: &str| {
+            found.get(&format!("waiter_request_seconds_count{{service_id=\"{id}\"}}")).copied()
+        };
+        assert_eq!(of(REST), Some(6.0), "two each of s1, s2, s3");
+        assert_eq!((of(id("s3").as_str()), of(id("s4").as_str())), (None, Some(2.0)));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::base::ids::ServiceId;
 use crate::base::time::{Date, Duration};
 use crate::core::aggregator::{Instance, State};
 use crate::core::catalogue::Entry;
+use crate::core::histogram::Histogram;
 use crate::core::slots::Gate;
 use crate::wire::call::Call;
 use serde_json::{Map, Value, json};
@@ -60,6 +61,10 @@ fn service(name: &str, view: &View<'_>) -> Result<Value, Fault> {
         "autoscaler-state": scaling(entry),
         "autoscaling-multiplexer-state": null,
         "interstitial-maintainer-state": null,
+        "latency": entry.latency.as_ref().map(|it| json!({
+            "queue": quantiles(&it.queue),
+            "total": quantiles(&it.total),
+        })),
         "local-usage": used(entry),
         "responder-state": responder(entry),
         "scheduler-broken-services-gc-state": broken_of(entry),
@@ -162,6 +167,12 @@ fn scaling(entry: &Entry) -> Value {
         "decided-at": date(it.decided),
         "boot-time-ms": entry.state.boot_time.map(millis),
     })
+}
+
+/// In milliseconds, to the microsecond; since the router began.
+fn quantiles(times: &Histogram<u64>) -> Value {
+    let of = |q| times.quantile(q).map(|it| it.as_micros() as f64 / 1000.0);
+    json!({"p50": of(0.5), "p99": of(0.99)})
 }
 
 fn used(entry: &Entry) -> Value {

@@ -296,11 +296,22 @@ fn states_have_an_envelope_and_the_names_of_the_specification() {
             "local-usage responder-state work-stealing-state autoscaler-state \
              autoscaling-multiplexer-state interstitial-maintainer-state scheduler-state \
              scheduler-services-gc-state scheduler-broken-services-gc-state \
-             service-maintainer-state transient-metrics-gc-state",
+             service-maintainer-state transient-metrics-gc-state latency",
         ),
     ] {
         has(&router.json(path)["state"], wanted);
     }
+}
+
+#[test]
+fn the_state_of_a_service_says_how_long_requests_take() {
+    let router = Router::new();
+    let latency = |name| router.json(&format!("/state/{}", id(name)))["state"]["latency"].take();
+    let kitchen = latency("kitchen");
+    assert_eq!(kitchen["queue"]["p50"], 0.02, "the bound of the first bucket");
+    let longest = kitchen["total"]["p99"].as_f64().expect("a number");
+    assert!((80.0..160.0).contains(&longest), "100 ms, and not {longest}");
+    assert_eq!(latency("slow"), Value::Null);
 }
 
 #[test]

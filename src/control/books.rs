@@ -5,8 +5,10 @@ use crate::base::time::{Date, Duration};
 use crate::core::aggregator::Aggregator;
 use crate::core::autoscaler::Demand;
 use crate::core::catalogue::Traffic;
-use crate::core::pulse::{Beat, Pulse};
+use crate::core::histogram::Latency;
+use crate::core::pulse::{Beat, Load, Pulse};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Counters of a service that is gone are kept this long.
 const FORGET_AFTER: Duration = Duration::from_secs(300);
@@ -16,8 +18,8 @@ const FORGET_AFTER: Duration = Duration::from_secs(300);
 pub struct Books {
     shards: usize,
     services: HashMap<ServiceId, Book, foldhash::fast::FixedState>,
-    /// Client connections and exchanges of each shard.
-    loads: Vec<(u32, u32)>,
+    /// The newest of each shard.
+    loads: Vec<Load>,
 }
 
 /// One service.
@@ -28,6 +30,8 @@ pub struct Book {
     traffic: Traffic,
     /// ∫ outstanding · dt, in request-nanoseconds.
     outstanding_time: u64,
+    /// How long served requests took; none before the first. The catalogue shares it.
+    latency: Option<Arc<Latency<u64>>>,
     /// When the last request came.
     pub last_request: Option<Date>,
 }
@@ -35,21 +39,27 @@ pub struct Book {
 impl Books {
     /// Empty books for so many shards.
     pub fn new(shards: usize) -> Self {
-        Self { shards, services: HashMap::default(), loads: vec![(0, 0); shards] }
+        Self { shards, services: HashMap::default(), loads: vec![Load::default(); shards] }
     }
 
     /// A shard's pulse came.
     pub fn enter(&mut self, shard: ShardId, pulse: &Pulse, now: Date) {
-        self.loads[usize::from(shard.0)] = (pulse.connections, pulse.exchanges);
+        self.loads[usize::from(shard.0)] = pulse.load;
         for (id, beat) in &pulse.services {
             let shards = self.shards;
             let book = self.services.entry(id.clone()).or_insert_with(|| Book {
                 levels: vec![Beat::default(); shards].into(),
                 traffic: Traffic::default(),
                 outstanding_time: 0,
+                latency: None,
                 last_request: None,
             });
             book.enter(shard, beat, now);
+        }
+        for (id, latency) in &pulse.latencies {
+            if let Some(book) = self.services.get_mut(id) {
+                Arc::make_mut(book.latency.get_or_insert_default()).add(latency);
+            }
         }
     }
 
@@ -61,9 +71,11 @@ impl Books {
         });
     }
 
-    /// Client connections and exchanges now, over all shards.
-    pub fn levels(&self) -> (u32, u32) {
-        self.loads.iter().fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1))
+    /// All shards together.
+    pub fn load(&self) -> Load {
+        let mut sum = Load::default();
+        self.loads.iter().for_each(|it| sum.add(it));
+        sum
     }
 
     /// One service's book.
@@ -101,6 +113,11 @@ impl Book {
         self.traffic
     }
 
+    /// How long served requests took.
+    pub fn latency(&self) -> &Option<Arc<Latency<u64>>> {
+        &self.latency
+    }
+
     fn demand(&self) -> Demand {
         Demand {
             arrivals: self.traffic.requests,
@@ -131,5 +148,28 @@ mod tests {
         books.enter(ShardId(0), &pulse(0, 2), Date(3));
         assert_eq!((books.outstanding(&id), books.demand(&id).arrivals), (4, 7));
         assert_eq!(books.get(&id).expect("known").last_request, Some(Date(3)));
+    }
+
+    #[test]
+    fn times_and_loads_of_all_shards_add_up() {
+        let id = ServiceId::new("s");
+        let mut books = Books::new(2);
+        let mut pulse = |shard, millis, letters| {
+            let mut latency = Latency::<u32>::default();
+            latency.total.record(Duration::from_millis(millis));
+            let pulse = Pulse {
+                services: vec![(id.clone(), Beat { completions: 1, ..Beat::default() })],
+                latencies: vec![(id.clone(), latency)],
+                load: Load { letters, ..Load::default() },
+            };
+            books.enter(ShardId(shard), &pulse, Date(1));
+        };
+        pulse(0, 1, 5);
+        pulse(1, 2, 7);
+        pulse(0, 4, 6);
+        assert_eq!(books.load().letters, 13, "the newest of each shard");
+        let latency = books.get(&id).expect("known").latency();
+        let total = &latency.as_ref().expect("there are some").total;
+        assert_eq!((total.count(), total.sum()), (3, Duration::from_millis(7)));
     }
 }

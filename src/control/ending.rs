@@ -70,6 +70,7 @@ impl Plane {
             failures: &self.failures,
             idle: &self.idle,
             broken: &self.broken,
+            launches: self.launches,
             draining: self.ending.is_some(),
         };
         self.shelf.write(&said, now, date);

@@ -56,6 +56,7 @@ impl Plane {
     /// The scheduler has carried an order out, or not.
     pub(super) fn done(&mut self, order: &Order, result: Result<(), String>) {
         if let Err(error) = &result {
+            self.launches.orders_failed += 1;
             let (what, whom) = named(order);
             tracing::warn!(what, whom, error, "the scheduler did not carry an order out");
         }
@@ -83,6 +84,7 @@ impl Plane {
             self.mutations.remove(&service);
         }
         if gone {
+            self.launches.killed += 1;
             self.aggregator.killed(instance);
             self.autoscaler.killed(&service);
         }

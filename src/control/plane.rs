@@ -68,6 +68,7 @@ pub struct Plane {
     pub(super) watched: HashMap<InstanceId, Health>,
     pub(super) scalings: HashMap<ServiceId, catalogue::Scaling>,
     pub(super) failures: HashMap<InstanceId, u32>,
+    pub(super) launches: catalogue::Launches,
     pub(super) shelf: Shelf,
     pub(super) next_cycle: Instant,
     pub(super) next_gc: Instant,
@@ -115,6 +116,7 @@ impl Plane {
             watched: HashMap::new(),
             scalings: HashMap::new(),
             failures: HashMap::new(),
+            launches: catalogue::Launches::default(),
             next_cycle: now + CYCLE,
             next_gc: now + terms.gc_interval,
             drained: HashSet::new(),
@@ -277,10 +279,11 @@ impl Plane {
                 None => self.gone(&id),
             }
         }
+        // Whoever is answered by the new world finds it in the catalogue too.
+        self.catalogue(now, date);
         if self.publisher.publish() {
             self.post.send_all(|| Command::Published);
         }
-        self.catalogue(now, date);
         self.post.flush();
         self.prober.flush();
     }
@@ -290,6 +293,7 @@ impl Plane {
             return;
         }
         self.shelf.tell_news(state, date);
+        self.launches.failed += self.shelf.failed_since(state);
         self.publisher.update(state);
         let slots = self.publisher.slots(&state.description.id).expect("just published");
         self.shelf.changed(state, slots);

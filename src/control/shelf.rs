@@ -5,10 +5,10 @@
 
 use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::{Date, Duration, Instant};
-use crate::control::books::Books;
+use crate::control::books::{Book, Books};
 use crate::control::store::{Embedded, Keep, Keeper, Store, StoreError};
 use crate::core::aggregator::{Counts, State};
-use crate::core::catalogue::{Catalogue, Entry, Scaling};
+use crate::core::catalogue::{Catalogue, Entry, Launches, Scaling};
 use crate::core::gc::{Collector, Failures, LastUse};
 use crate::core::service::{Defaults, Description, from_core};
 use crate::core::slots::ServiceSlots;
@@ -18,7 +18,8 @@ use std::sync::Arc;
 
 /// The catalogue is written at most this often, unless an instance changed.
 const REWRITE: Duration = Duration::from_millis(200);
-/// And at most this often when one did.
+/// And at most this often when one did, unless there are few services to write.
+const FEW: usize = 2000;
 const REWRITE_MIN: Duration = Duration::from_millis(10);
 /// Services that are described and do not run, of which more are not remembered.
 const DESCRIPTIONS_MAX: usize = 10_000;
@@ -97,6 +98,8 @@ pub struct Said<'a> {
     pub idle: &'a Collector<LastUse>,
     /// Clocks of the collector of broken services.
     pub broken: &'a Collector<Failures>,
+    /// What became of instances.
+    pub launches: Launches,
     /// Whether the router takes no new requests.
     pub draining: bool,
 }
@@ -164,6 +167,14 @@ impl Shelf {
         }
     }
 
+    /// How many instances in this state had not failed in the one before.
+    pub fn failed_since(&self, state: &State) -> u64 {
+        let old = self.catalogue.services.get(&state.description.id);
+        let before = old.map_or(&[][..], |it| &it.state.failed);
+        let is_new = |id: &InstanceId| !before.iter().any(|it| it.fact.id == *id);
+        state.failed.iter().filter(|it| is_new(&it.fact.id)).count() as u64
+    }
+
     /// Forgets the descriptions that have not been used for longest, when there are too many.
     pub fn trim(&mut self) {
         let absent = |it: &&Arc<Entry>| !it.exists && it.traffic.outstanding == 0;
@@ -188,7 +199,11 @@ impl Shelf {
 
     /// How long the next [`write`](Self::write) can wait.
     pub fn nap(&self) -> Duration {
-        if self.changed { REWRITE_MIN } else { REWRITE }
+        match self.changed {
+            true if self.catalogue.services.len() < FEW => Duration::ZERO,
+            true => REWRITE_MIN,
+            false => REWRITE,
+        }
     }
 
     /// A service has ended; its description stays.
@@ -229,7 +244,8 @@ impl Shelf {
         self.catalogue.iteration += 1;
         self.catalogue.time = date;
         self.catalogue.draining = said.draining;
-        (self.catalogue.connections, self.catalogue.exchanges) = said.books.levels();
+        self.catalogue.launches = said.launches;
+        self.catalogue.load = said.books.load();
         for (id, entry) in &mut self.catalogue.services {
             let fresh = refreshed(id, entry, said);
             if let Some(fresh) = fresh {
@@ -251,6 +267,7 @@ impl Shelf {
         let mut entry = Entry::new(shown, state.is_some(), slots);
         if let Some(old) = self.catalogue.services.get(&id) {
             entry.traffic = old.traffic;
+            entry.latency = old.latency.clone();
             entry.last_request = old.last_request;
             entry.scaling = old.scaling.clone();
         }
@@ -262,6 +279,8 @@ impl Shelf {
 fn refreshed(id: &ServiceId, entry: &Entry, said: &Said<'_>) -> Option<Entry> {
     let book = said.books.get(id);
     let traffic = book.map_or(entry.traffic, |it| it.traffic());
+    // It changes only when requests have been completed, so the comparison leaves it out.
+    let latency = book.map_or(&entry.latency, Book::latency).clone();
     let last_request = book.and_then(|it| it.last_request).or(entry.last_request);
     let scaling = said.scalings.get(id).cloned().unwrap_or_default();
     let instances = || entry.state.healthy.iter().chain(&entry.state.unhealthy);
@@ -287,6 +306,7 @@ fn refreshed(id: &ServiceId, entry: &Entry, said: &Said<'_>) -> Option<Entry> {
         && broken_since == entry.broken_since;
     (!same).then(|| Entry {
         traffic,
+        latency,
         last_request,
         scaling,
         ejected,

@@ -30,6 +30,7 @@ impl Plane {
                 Some(before) if before == health => {}
                 Some(_) => self.prober.tell(Probe::Known(instance.clone(), health)),
                 None => {
+                    self.launches.launched += u64::from(!state.description.is_static());
                     if let Some(target) = self.target(state, it, health) {
                         self.prober.tell(Probe::Watch(Box::new(target)));
                     }

@@ -6,7 +6,8 @@
 use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::{Date, Duration};
 use crate::core::aggregator::State;
-use crate::core::pulse::Beat;
+use crate::core::histogram::Latency;
+use crate::core::pulse::{Beat, Load};
 use crate::core::slots::ServiceSlots;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,12 +25,25 @@ pub struct Catalogue {
     pub services: BTreeMap<ServiceId, Arc<Entry>>,
     /// When the scheduler was last heard, if ever.
     pub scheduler_heard: Option<Date>,
-    /// Client connections open now, over all shards.
-    pub connections: u32,
-    /// Exchanges at hand now, over all shards.
-    pub exchanges: u32,
+    /// All shards together.
+    pub load: Load,
+    /// What became of instances.
+    pub launches: Launches,
     /// Whether the router takes no new requests.
     pub draining: bool,
+}
+
+/// What became of instances that the router launched, and of its orders, since it began.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Launches {
+    /// Instances that the scheduler began to list.
+    pub launched: u64,
+    /// Instances that ended without being asked to, or never became healthy.
+    pub failed: u64,
+    /// Instances that were ended one by one: to shrink, or to be replaced.
+    pub killed: u64,
+    /// Orders that the scheduler did not carry out.
+    pub orders_failed: u64,
 }
 
 /// One service.
@@ -41,6 +55,8 @@ pub struct Entry {
     pub exists: bool,
     /// What was asked of it.
     pub traffic: Traffic,
+    /// How long requests took that were served; none before the first.
+    pub latency: Option<Arc<Latency<u64>>>,
     /// When the last request came.
     pub last_request: Option<Date>,
     /// What the autoscaler last said.
@@ -117,6 +133,7 @@ impl Entry {
             state,
             exists,
             traffic: Traffic::default(),
+            latency: None,
             last_request: None,
             scaling: Scaling::default(),
             slots,

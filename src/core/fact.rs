@@ -72,7 +72,8 @@ pub struct InstanceFact {
     pub pid: Option<u32>,
     /// Where its output is.
     pub log_directory: String,
-    /// Exit code of an instance that ended; negative: the number of the signal that ended it.
+    /// Exit code of an instance that ended without being asked to, 0 included; negative: the number
+    /// of the signal that ended it.
     pub exit_code: Option<i32>,
     /// What the scheduler knows of it.
     pub flags: Flags,
@@ -89,7 +90,10 @@ pub struct ServiceFact {
     pub requested: u32,
     /// Those that run or start.
     pub active: Vec<InstanceFact>,
-    /// Those that failed, oldest first, at most [`FAILED_MAX`].
+    /// Those that failed, oldest first, at most [`FAILED_MAX`]: that could not be launched, were
+    /// ended for [`Order::Fail`] or their memory, or ended without being asked to. To end with code
+    /// 0 is a failure too (control-plane §11.3, row 2: "0 counts"), unless the instance had lasted
+    /// a minute by then.
     pub failed: Vec<InstanceFact>,
 }
 
@@ -99,7 +103,7 @@ pub const FAILED_MAX: usize = 10;
 /// What a scheduler tells the control loop. A listing is whole: what is not in it does not exist.
 #[derive(Clone, Debug)]
 pub enum Report {
-    /// All services and instances, numbered; sent after every change and at least every 5 s.
+    /// All services and instances; sent after every change and at least every 5 s.
     Listing(Vec<ServiceFact>),
     /// An order has been carried out, or not.
     Done(Order, Result<(), String>),

@@ -9,6 +9,7 @@ pub mod autoscaler;
 pub mod catalogue;
 pub mod fact;
 pub mod gc;
+pub mod histogram;
 pub mod launch;
 pub mod letter;
 pub mod outcome;

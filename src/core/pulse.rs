@@ -2,16 +2,36 @@
 
 use crate::base::ids::ServiceId;
 use crate::base::time::{Duration, Instant};
+use crate::core::histogram::Latency;
 
 /// One shard's news for the control thread, sent once a tick.
 #[derive(Debug, Default)]
 pub struct Pulse {
     /// Services with traffic since the last pulse, or with requests at hand.
     pub services: Vec<(ServiceId, Beat)>,
+    /// How long requests took that have been served since the last pulse, where any was.
+    pub latencies: Vec<(ServiceId, Latency<u32>)>,
+    /// The shard as a whole.
+    pub load: Load,
+}
+
+/// A shard, or all of them. Levels are now, sums since it began: a pulse replaces the one before.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Load {
     /// Client connections open now.
     pub connections: u32,
     /// Exchanges at hand now.
     pub exchanges: u32,
+    /// Requests that wait on the whole router now; one shard says it for all.
+    pub queued: u64,
+    /// Their memory, in bytes.
+    pub queued_bytes: u64,
+    /// Seats that were got while more slots of the instance were used than it has. Stays 0.
+    pub over_limit: u64,
+    /// Letters sent to other shards.
+    pub letters: u64,
+    /// Lines of the access log that were dropped because the writer lagged.
+    pub lines_dropped: u64,
 }
 
 /// One service's counters on one shard. Sums are since the last pulse, levels are now.
@@ -35,10 +55,20 @@ pub struct Beat {
     pub oldest_waiting: Duration,
 }
 
-/// A shard's running counters of one service.
+/// How long a request took that was served to its end.
 #[derive(Clone, Copy, Debug, Default)]
+pub struct Spent {
+    /// From arrival to slot.
+    pub queue: Duration,
+    /// From slot to end.
+    pub service: Duration,
+}
+
+/// A shard's running counters of one service.
+#[derive(Clone, Debug, Default)]
 pub struct Counters {
     beat: Beat,
+    latency: Latency<u32>,
     since: Instant,
     last_request: Instant,
 }
@@ -62,17 +92,25 @@ impl Counters {
         self.beat.waiting -= 1;
     }
 
-    /// A request ended; `served` is the time it held a slot, if it was served.
-    pub fn ended(&mut self, served: Option<Duration>, now: Instant) {
+    /// A request ended; `served` says how long it took, if it was served.
+    pub fn ended(&mut self, served: Option<Spent>, now: Instant) {
         self.integrate(now);
         self.beat.outstanding -= 1;
         match served {
-            Some(time) => {
+            Some(spent) => {
                 self.beat.completions += 1;
-                self.beat.service_time += time;
+                self.beat.service_time += spent.service;
+                self.latency.queue.record(spent.queue);
+                self.latency.total.record(spent.queue + spent.service);
             }
             None => self.beat.failures += 1,
         }
+    }
+
+    /// How long requests took that have been served since the last [`take`](Self::take), if any
+    /// was. Asked before that.
+    pub fn take_latency(&mut self) -> Option<Latency<u32>> {
+        (self.beat.completions > 0).then(|| std::mem::take(&mut self.latency))
     }
 
     /// The news since the last call; none if nothing happened and nothing is at hand.
@@ -101,6 +139,19 @@ impl Counters {
     }
 }
 
+impl Load {
+    /// Adds another shard.
+    pub fn add(&mut self, other: &Self) {
+        self.connections += other.connections;
+        self.exchanges += other.exchanges;
+        self.queued += other.queued;
+        self.queued_bytes += other.queued_bytes;
+        self.over_limit += other.over_limit;
+        self.letters += other.letters;
+        self.lines_dropped += other.lines_dropped;
+    }
+}
+
 impl Beat {
     /// Adds another shard's or a later beat: sums add, levels add, the oldest stays.
     pub fn add(&mut self, other: &Self) {
@@ -112,5 +163,35 @@ impl Beat {
         self.failures += other.failures;
         self.service_time += other.service_time;
         self.oldest_waiting = self.oldest_waiting.max(other.oldest_waiting);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_time_is_told_once() {
+        let mut counters = Counters::default();
+        let spent = Spent { queue: Duration::from_millis(1), service: Duration::from_millis(2) };
+        for (served, expected) in [(Some(spent), Some(3)), (None, None)] {
+            counters.arrived(Instant(1));
+            counters.ended(served, Instant(2));
+            let told = counters.take_latency().map(|it| {
+                let mut sum = Latency::default();
+                sum.add(&it);
+                assert_eq!((sum.queue.count(), sum.total.count()), (1, 1));
+                sum.total.sum().as_millis()
+            });
+            assert_eq!(told, expected);
+            let beat = counters.take(Instant(3)).expect("something happened");
+            assert_eq!(
+                (beat.completions, beat.failures),
+                match served {
+                    Some(_) => (1, 0),
+                    None => (0, 1),
+                }
+            );
+        }
     }
 }

@@ -344,7 +344,8 @@ impl Exchange {
         if *cause == Cause::Idle {
             out.push(Effect::Cut(Side::Instance));
         }
-        if self.way.failed_once {
+        // After a retry the request may have been read once already: it must not reach another.
+        if self.way.failed_once || self.way.retried {
             let fault = instance_fault(cause, Class::ConnectFailed);
             self.fail(&fault, Outcome::Unreachable, out);
             return;

@@ -19,7 +19,9 @@ pub struct AccessLog {
     writer: Option<SyncSender<Vec<u8>>>,
     buffer: Vec<u8>,
     lines: u64,
+    /// Lines dropped since a buffer was last taken.
     dropped: u64,
+    dropped_total: u64,
 }
 
 impl AccessLog {
@@ -52,9 +54,17 @@ impl AccessLog {
         let buffer = std::mem::take(&mut self.buffer);
         match writer.try_send(buffer) {
             Ok(()) => self.dropped = 0,
-            Err(_) => self.dropped += self.lines,
+            Err(_) => {
+                self.dropped += self.lines;
+                self.dropped_total += self.lines;
+            }
         }
         self.lines = 0;
+    }
+
+    /// Lines dropped so far.
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped_total
     }
 }
 
@@ -170,5 +180,6 @@ mod tests {
         log.hand_over();
         let text = String::from_utf8(written.try_recv().expect("a buffer")).expect("text");
         assert!(text.ends_with("{\"dropped\":2}\n"), "{text}");
+        assert_eq!(log.dropped_total(), 2);
     }
 }

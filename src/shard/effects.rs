@@ -2,6 +2,7 @@
 
 use crate::core::letter::{Claim, Letter, Settle, Why};
 use crate::core::outcome::Outcome;
+use crate::core::pulse::Spent;
 use crate::core::slots::{Gate, Instance, Put, Seat};
 use crate::exchange::{Effect, Event, Side};
 use crate::mesh::panics::guarded;
@@ -104,7 +105,7 @@ impl<E: Engine> Shard<E> {
             let salt = self.unique;
             if let Some(instance) = service.slots.take(self.post.me, avoided, salt) {
                 let seat = Seat::new(plan.service.clone(), instance, service.slots.clone());
-                self.tell(key, Event::Seated(seat));
+                self.seated(key, seat);
                 return;
             }
         }
@@ -129,6 +130,13 @@ impl<E: Engine> Shard<E> {
         self.counters.entry(claim.service.clone()).or_default().began_to_wait();
         self.exchanges[key].waits = Some(bytes);
         self.post.send(home, Letter::Claim(claim));
+    }
+
+    /// A request has a slot. Nobody gets one above the limit; that it is so is counted here, where
+    /// all seats come by.
+    pub(super) fn seated(&mut self, key: ExchangeKey, seat: Seat) {
+        self.over_limit += u64::from(seat.instance().word.is_over());
+        self.tell(key, Event::Seated(seat));
     }
 
     /// Whether a request that failed on an instance could only wait for that very instance, or for
@@ -349,9 +357,10 @@ impl<E: Engine> Shard<E> {
             && let Some(service) = served.exchange.service()
             && let Some(counters) = self.counters.get_mut(service)
         {
-            let seated = served.exchange.times().seated;
-            let served_time = seated.filter(|_| outcome == Outcome::Success);
-            counters.ended(served_time.map(|it| self.now - it), self.now);
+            let times = served.exchange.times();
+            let seated = times.seated.filter(|_| outcome == Outcome::Success);
+            let spent = |at| Spent { queue: at - times.began, service: self.now - at };
+            counters.ended(seated.map(spent), self.now);
         }
         self.access.ended(&served.exchange, outcome, self.now);
         if let Some(seat) = served.exchange.take_seat() {

@@ -67,6 +67,13 @@ impl Queues {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
+
+    /// Requests that wait, and their memory in bytes.
+    pub fn level(&self) -> (u64, u64) {
+        let [waiting, bytes] =
+            [&self.waiting, &self.bytes].map(|it| it.load(Ordering::Relaxed) as u64);
+        (waiting, bytes)
+    }
 }
 
 /// What the end of a client's input means.

@@ -10,7 +10,7 @@ use crate::base::address::SocketAddr;
 use crate::base::ids::{ServiceId, ShardId, Ticket};
 use crate::base::limits::Limits;
 use crate::base::time::Instant;
-use crate::core::pulse::{Beat, Counters, Pulse};
+use crate::core::pulse::{Beat, Counters, Load, Pulse};
 use crate::core::slots::Instance;
 use crate::core::world::World;
 use crate::exchange::{Effect, Exchange, Side};
@@ -81,6 +81,8 @@ pub struct Shard<E> {
     pub(super) admissions: Admissions,
     pub(super) wheel: Wheel<Subject>,
     pub(super) counters: HashMap<ServiceId, Counters, foldhash::fast::FixedState>,
+    /// Seats that were got above an instance's limit.
+    pub(super) over_limit: u64,
     pub(super) effects: Vec<Effect>,
     pub(super) todo: VecDeque<(ExchangeKey, Effect)>,
     pub(super) touched: Vec<Link>,
@@ -192,6 +194,7 @@ impl<E: Engine> Shard<E> {
             admissions: Admissions::default(),
             wheel: Wheel::new(now),
             counters: HashMap::default(),
+            over_limit: 0,
             effects: Vec::new(),
             todo: VecDeque::new(),
             touched: Vec::new(),
@@ -232,8 +235,9 @@ impl<E: Engine> Shard<E> {
     /// What changed since the last pulse.
     pub fn pulse(&mut self, now: Instant) -> Pulse {
         let forget = crate::base::time::Duration::from_secs(300);
-        let mut services = Vec::new();
+        let (mut services, mut latencies) = (Vec::new(), Vec::new());
         self.counters.retain(|id, it| {
+            latencies.extend(it.take_latency().map(|latency| (id.clone(), latency)));
             services.extend(it.take(now).map(|beat| (id.clone(), beat)));
             it.outstanding() > 0 || now - it.last_request() < forget
         });
@@ -246,8 +250,24 @@ impl<E: Engine> Shard<E> {
                 }
             }
         }
-        let exchanges = u32::try_from(self.exchanges.len()).unwrap_or(u32::MAX);
-        Pulse { services, connections: self.clients, exchanges }
+        Pulse { services, latencies, load: self.whole() }
+    }
+
+    fn whole(&self) -> Load {
+        // The queues are one for all shards, so one of them tells.
+        let (queued, queued_bytes) = match self.post.me {
+            ShardId(0) => self.settings.queues.level(),
+            _ => (0, 0),
+        };
+        Load {
+            connections: self.clients,
+            exchanges: u32::try_from(self.exchanges.len()).unwrap_or(u32::MAX),
+            queued,
+            queued_bytes,
+            over_limit: self.over_limit,
+            letters: self.post.sent,
+            lines_dropped: self.access.dropped_total(),
+        }
     }
 
     pub(super) fn ticket(&self, key: ExchangeKey) -> Ticket {

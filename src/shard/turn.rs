@@ -126,7 +126,7 @@ impl<E: Engine> Shard<E> {
             Letter::Grant(ticket, seat) => match self.key_of(ticket) {
                 Some(key) => {
                     self.stopped_waiting(key);
-                    self.tell(key, Event::Seated(seat));
+                    self.seated(key, seat);
                     self.carry_out();
                 }
                 None => self.unused(seat),

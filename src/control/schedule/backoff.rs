@@ -28,9 +28,14 @@ impl Backoff {
         Self { factor, failures: 0, failed_at: None, next_launch: Instant(0) }
     }
 
+    /// Whether an instance launched then has lasted: its end says nothing about its start.
+    pub(super) fn has_lasted(launched_at: Instant, now: Instant) -> bool {
+        now - launched_at >= LASTING
+    }
+
     /// An instance has ended that should not have.
     pub(super) fn failed(&mut self, launched_at: Instant, now: Instant) {
-        if now - launched_at >= LASTING {
+        if Self::has_lasted(launched_at, now) {
             self.failures = 0;
         } else if self.failed_at.is_some_and(|it| launched_at <= it) {
             return;

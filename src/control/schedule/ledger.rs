@@ -8,8 +8,13 @@
 //!     └── back-off, while fewer are active than wanted
 //! ```
 //! An instance leaves `active` the moment it is decided that it ends, so that nobody sends it
-//! another request; it is *gone* only when no process of its group is left, and keeps its ports
-//! until then.
+//! another request; it is *gone* only when no process of it is left, neither in its group nor
+//! outside, and keeps its ports until then. Those outside are ended after the group: until then it
+//! may want to end them itself.
+//!
+//! An instance that ends without being asked to has failed, whatever its exit code, since a command
+//! has to stay in the foreground. Only one that had lasted and then ends with code 0 has just
+//! ended. Either is replaced.
 
 use super::backoff::Backoff;
 use crate::base::ids::{InstanceId, ServiceId};
@@ -27,9 +32,9 @@ const TERMINATION_GRACE_LEAST: Duration = Duration::from_secs(2);
 pub(super) enum Effect {
     /// Launch one instance, and say [`Ledger::launched`] or [`Ledger::launch_failed`].
     Launch(Arc<Description>),
-    /// SIGTERM to the group of this instance.
+    /// SIGTERM to what is left of this instance.
     Terminate(InstanceId),
-    /// SIGKILL to the group of this instance.
+    /// SIGKILL to what is left of this instance.
     Kill(InstanceId),
 }
 
@@ -37,9 +42,18 @@ pub(super) enum Effect {
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     services: BTreeMap<ServiceId, Service>,
-    /// Instances that are not gone yet, and when they get SIGKILL; none: they have got it.
-    ending: BTreeMap<InstanceId, Option<Instant>>,
-    is_closing: bool,
+    /// Instances that are to end and are not gone yet.
+    ending: BTreeMap<InstanceId, Ending>,
+    closing: Closing,
+}
+
+/// Whether the end of everything was ordered, and how.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Closing {
+    #[default]
+    No,
+    Gracefully,
+    AtOnce,
 }
 
 #[derive(Debug)]
@@ -57,6 +71,26 @@ struct Active {
     launched_at: Instant,
     /// Time between SIGTERM and SIGKILL.
     grace: Duration,
+}
+
+/// What is left of an instance.
+#[derive(Debug)]
+struct Ending {
+    /// Time between SIGTERM and SIGKILL.
+    grace: Duration,
+    /// When it gets SIGKILL; none: it has got it.
+    kill_at: Option<Instant>,
+    /// Its group is gone, and processes that have left it are not.
+    is_outlived: bool,
+}
+
+/// How an instance was lost that nobody had asked to end.
+#[derive(Debug, PartialEq)]
+pub(super) struct Loss {
+    /// From its launch to its end.
+    pub(super) lived: Duration,
+    /// In words, why it ended.
+    pub(super) message: String,
 }
 
 impl Ledger {
@@ -93,10 +127,15 @@ impl Ledger {
                 self.end_all(service, now, effects);
                 Ok(())
             }
-            Order::End | Order::EndNow => {
-                self.is_closing = true;
-                while let Some((_, service)) = self.services.pop_first() {
-                    self.end_all(service, now, effects);
+            Order::End => {
+                self.close(Closing::Gracefully, now, effects);
+                Ok(())
+            }
+            Order::EndNow => {
+                self.close(Closing::AtOnce, now, effects);
+                for (id, ending) in &mut self.ending {
+                    (ending.grace, ending.kill_at) = (Duration::ZERO, None);
+                    effects.push(Effect::Kill(id.clone()));
                 }
                 Ok(())
             }
@@ -124,21 +163,25 @@ impl Ledger {
         exit_code: i32,
         now: Instant,
         effects: &mut Vec<Effect>,
-    ) {
-        let Some((service, mut active)) = self.take_active(id) else {
-            return; // It was to end.
+    ) -> Option<Loss> {
+        // None: it was to end.
+        let (service, mut active) = self.take_active(id)?;
+        let lasted = Backoff::has_lasted(active.launched_at, now);
+        active.fact.exit_code = Some(exit_code);
+        active.fact.message = match exit_code {
+            0 if lasted => "ended with code 0".to_owned(),
+            0 => "ended with code 0; the command must stay in the foreground".to_owned(),
+            1.. => format!("exited with code {exit_code}"),
+            _ => format!("ended by signal {}", exit_code.unsigned_abs()),
         };
-        if exit_code == 0 {
+        if exit_code == 0 && lasted {
             service.backoff.failed(active.launched_at, now);
         } else {
-            active.fact.exit_code = Some(exit_code);
-            active.fact.message = match exit_code {
-                1.. => format!("exited with code {exit_code}"),
-                _ => format!("ended by signal {}", exit_code.unsigned_abs()),
-            };
             service.fail(&active, now);
         }
+        let loss = active.loss(now);
         self.end(active, now, effects);
+        Some(loss)
     }
 
     /// The processes of an instance use so much memory; ends it if that is too much.
@@ -148,19 +191,34 @@ impl Ledger {
         used_mib: f64,
         now: Instant,
         effects: &mut Vec<Effect>,
-    ) {
+    ) -> Option<Loss> {
         let limit_mib = self.service_of(id).map_or(f64::MAX, |it| it.description.parameters.mem);
         if used_mib <= limit_mib {
-            return;
+            return None;
         }
-        let Some((service, mut active)) = self.take_active(id) else {
-            return; // It is ending already.
-        };
+        // None: it is ending already.
+        let (service, mut active) = self.take_active(id)?;
         active.fact.flags = active.fact.flags.with(Flags::MEMORY_LIMIT_EXCEEDED);
         active.fact.message = format!("used {used_mib:.0} MiB of memory, above its {limit_mib}");
         service.fail(&active, now);
         effects.push(Effect::Kill(id.clone()));
-        self.ending.insert(id.clone(), None);
+        let ending = Ending { grace: Duration::ZERO, kill_at: None, is_outlived: false };
+        self.ending.insert(id.clone(), ending);
+        Some(active.loss(now))
+    }
+
+    /// The group of an ending instance is gone, processes that had left it are not. They get a
+    /// grace of their own, as long as that of the group; whoever was killed at once has none.
+    pub(super) fn outlived(&mut self, id: &InstanceId, now: Instant, effects: &mut Vec<Effect>) {
+        let ending = self.ending.get_mut(id).expect("an instance ends before it is outlived");
+        if !ending.is_outlived {
+            ending.is_outlived = true;
+            ending.kill_at = Some(now + ending.grace);
+            effects.push(Effect::Terminate(id.clone()));
+        } else if ending.kill_at.is_none() {
+            // Again: those that are left now may be children of those that were killed.
+            effects.push(Effect::Kill(id.clone()));
+        }
     }
 
     /// No process of an ending instance is left.
@@ -176,9 +234,9 @@ impl Ledger {
                 effects.extend((0..service.missing()).map(|_| launch()));
             }
         }
-        for (id, kill_at) in &mut self.ending {
-            if kill_at.is_some_and(|it| it <= now) {
-                *kill_at = None;
+        for (id, ending) in &mut self.ending {
+            if ending.kill_at.is_some_and(|it| it <= now) {
+                ending.kill_at = None;
                 effects.push(Effect::Kill(id.clone()));
             }
         }
@@ -188,7 +246,7 @@ impl Ledger {
     pub(super) fn wakeup(&self) -> Option<Instant> {
         let lacking = self.services.values().filter(|it| it.missing() > 0);
         let launches = lacking.map(|it| it.backoff.next_launch());
-        launches.chain(self.ending.values().copied().flatten()).min()
+        launches.chain(self.ending.values().filter_map(|it| it.kill_at)).min()
     }
 
     /// Whether an instance of this service may be launched now.
@@ -196,9 +254,22 @@ impl Ledger {
         self.services.get(id).is_some_and(|it| it.may_launch(now))
     }
 
+    /// Whether the end was ordered.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing != Closing::No
+    }
+
     /// Whether the end was ordered and everything is gone.
     pub(super) fn is_closed(&self) -> bool {
-        self.is_closing && self.ending.is_empty()
+        self.is_closing() && self.ending.is_empty()
+    }
+
+    /// Time between SIGTERM and SIGKILL for what belongs to no instance that is known.
+    pub(super) fn closing_grace(&self) -> Duration {
+        match self.closing {
+            Closing::No | Closing::Gracefully => TERMINATION_GRACE_LEAST,
+            Closing::AtOnce => Duration::ZERO,
+        }
     }
 
     /// Whether it has been decided that this instance ends.
@@ -223,7 +294,7 @@ impl Ledger {
     }
 
     fn create(&mut self, description: &Arc<Description>, instances: u32) -> Result<(), String> {
-        if self.is_closing {
+        if self.is_closing() {
             return Err("the scheduler is ending".to_owned());
         }
         if description.is_static() || description.parameters.cmd.is_empty() {
@@ -253,6 +324,16 @@ impl Ledger {
         Some((service, active))
     }
 
+    fn close(&mut self, closing: Closing, now: Instant, effects: &mut Vec<Effect>) {
+        // An end at once stays one.
+        if self.closing != Closing::AtOnce {
+            self.closing = closing;
+        }
+        while let Some((_, service)) = self.services.pop_first() {
+            self.end_all(service, now, effects);
+        }
+    }
+
     fn end_all(&mut self, service: Service, now: Instant, effects: &mut Vec<Effect>) {
         for active in service.active {
             self.end(active, now, effects);
@@ -261,8 +342,15 @@ impl Ledger {
 
     fn end(&mut self, active: Active, now: Instant, effects: &mut Vec<Effect>) {
         effects.push(Effect::Terminate(active.fact.id.clone()));
-        let kill_at = now + active.grace.max(TERMINATION_GRACE_LEAST);
-        self.ending.insert(active.fact.id, Some(kill_at));
+        let grace = active.grace.max(TERMINATION_GRACE_LEAST);
+        let ending = Ending { grace, kill_at: Some(now + grace), is_outlived: false };
+        self.ending.insert(active.fact.id, ending);
+    }
+}
+
+impl Active {
+    fn loss(&self, now: Instant) -> Loss {
+        Loss { lived: now - self.launched_at, message: self.fact.message.clone() }
     }
 }
 
@@ -287,185 +375,4 @@ impl Service {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::address::{IpAddr, Ipv4Addr};
-    use crate::base::time::Date;
-    use crate::control::schedule::local::tests::description;
-
-    /// A ledger, its time, and what it asked for.
-    #[derive(Default)]
-    struct Story {
-        ledger: Ledger,
-        now: Instant,
-        launches: u32,
-    }
-
-    impl Story {
-        fn with(instances: u32) -> Self {
-            let mut story = Self::default();
-            let order = Order::Create(Arc::new(description("s", "true")), instances);
-            assert_eq!(story.order(order), "");
-            story
-        }
-
-        /// Carries out launches (named 1, 2, 3…) and returns the rest of the effects in short.
-        fn carry_out(&mut self, effects: Vec<Effect>) -> String {
-            let mut said = Vec::new();
-            for effect in effects {
-                match effect {
-                    Effect::Launch(description) => {
-                        self.launches += 1;
-                        let fact = fact(&description.id, self.launches);
-                        said.push(format!("launch {}", self.launches));
-                        self.ledger.launched(fact, self.now);
-                    }
-                    Effect::Terminate(id) => said.push(format!("terminate {}", id.suffix())),
-                    Effect::Kill(id) => said.push(format!("kill {}", id.suffix())),
-                }
-            }
-            said.join(", ")
-        }
-
-        fn order(&mut self, order: Order) -> String {
-            let mut effects = Vec::new();
-            match self.ledger.order(&order, self.now, &mut effects) {
-                Ok(()) => self.carry_out(effects),
-                Err(error) => error,
-            }
-        }
-
-        fn ended(&mut self, suffix: u32, exit_code: i32) -> String {
-            let mut effects = Vec::new();
-            self.ledger.ended(&id(suffix), exit_code, self.now, &mut effects);
-            self.carry_out(effects)
-        }
-
-        fn after_ms(&mut self, millis: u64) -> String {
-            self.now += Duration::from_millis(millis);
-            let mut effects = Vec::new();
-            self.ledger.tick(self.now, &mut effects);
-            self.carry_out(effects)
-        }
-
-        /// Requested, suffixes of the active, suffixes of the failed.
-        fn listed(&self) -> String {
-            let listing = self.ledger.listing();
-            let of = |facts: &[InstanceFact]| {
-                facts.iter().map(|it| it.id.suffix().to_owned()).collect::<Vec<_>>().join(" ")
-            };
-            let line = |it: &ServiceFact| {
-                format!("{} | {} | {}", it.requested, of(&it.active), of(&it.failed))
-            };
-            listing.iter().map(line).collect()
-        }
-    }
-
-    fn id(suffix: u32) -> InstanceId {
-        InstanceId::new(&ServiceId::new("s"), &suffix.to_string())
-    }
-
-    fn fact(service: &ServiceId, suffix: u32) -> InstanceFact {
-        InstanceFact {
-            id: InstanceId::new(service, &suffix.to_string()),
-            host: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            ports: vec![1],
-            started_at: Date(0),
-            pid: None,
-            log_directory: String::new(),
-            exit_code: None,
-            flags: Flags::default(),
-            message: String::new(),
-        }
-    }
-
-    #[test]
-    fn a_service_is_created_once_and_only_grows() {
-        let mut story = Story::with(1);
-        assert_eq!(story.after_ms(0), "launch 1");
-        assert_eq!(story.order(Order::Create(Arc::new(description("s", "true")), 5)), "");
-        assert_eq!(story.order(Order::Scale(ServiceId::new("s"), 3)), "");
-        assert_eq!(story.order(Order::Scale(ServiceId::new("s"), 2)), "");
-        assert_eq!(story.after_ms(0), "launch 2, launch 3");
-        assert_eq!(story.after_ms(1_000), "");
-        assert_eq!(story.listed(), "3 | 1 2 3 | ");
-        assert_eq!(story.order(Order::Scale(ServiceId::new("t"), 2)), "no such service");
-        let none = Order::Create(Arc::new(description("t", "")), 1);
-        assert_eq!(story.order(none), "nothing to launch: the service has no command");
-    }
-
-    #[test]
-    fn a_killed_instance_is_not_replaced_and_gets_its_grace() {
-        let mut story = Story::with(2);
-        story.after_ms(0);
-        assert_eq!(story.order(Order::Kill(id(1))), "terminate 1");
-        assert_eq!(story.listed(), "1 | 2 | ");
-        assert_eq!(story.ledger.wakeup(), Some(Instant(0) + Duration::from_secs(2)));
-        assert_eq!(story.after_ms(1_999), "");
-        assert_eq!(story.order(Order::Kill(id(1))), "no such instance");
-        assert_eq!(story.after_ms(1), "kill 1");
-        assert_eq!(story.ended(1, -9), "");
-        assert!(story.ledger.is_ending(&id(1)), "the leader alone is not the group");
-        story.ledger.gone(&id(1));
-        assert_eq!((story.listed().as_str(), story.ledger.wakeup()), ("1 | 2 | ", None));
-    }
-
-    #[test]
-    fn who_ends_alone_is_replaced_after_a_pause_and_what_it_leaves_behind_is_ended() {
-        let mut story = Story::with(1);
-        story.after_ms(0);
-        assert_eq!(story.after_ms(10), "");
-        assert_eq!(story.ended(1, 3), "terminate 1");
-        assert_eq!(story.listed(), "1 |  | 1");
-        assert_eq!(story.after_ms(199), "");
-        assert_eq!(story.after_ms(1), "launch 2");
-        story.after_ms(1);
-        assert_eq!(story.ended(2, 0), "terminate 2");
-        assert_eq!(story.listed(), "1 |  | 1", "code 0 is no failure");
-        assert_eq!(story.after_ms(399), "");
-        assert_eq!(story.after_ms(1), "launch 3");
-        let failed = story.ledger.listing()[0].failed[0].clone();
-        assert_eq!((failed.exit_code, failed.message.as_str()), (Some(3), "exited with code 3"));
-    }
-
-    #[test]
-    fn failures_are_named_and_the_oldest_forgotten() {
-        let mut story = Story::with(12);
-        story.after_ms(0);
-        for n in 1..=10 {
-            story.ended(n, -11);
-        }
-        let unhealthy = Order::Fail(id(11), Flags::NEVER_PASSED_HEALTH_CHECKS, "why".to_owned());
-        assert_eq!(story.order(unhealthy), "terminate 11");
-        let mut effects = Vec::new();
-        story.ledger.uses_memory(&id(12), 64.0, story.now, &mut effects);
-        assert_eq!(effects, []);
-        story.ledger.uses_memory(&id(12), 64.5, story.now, &mut effects);
-        assert_eq!(story.carry_out(effects), "kill 12");
-        assert_eq!(story.listed(), "12 |  | 3 4 5 6 7 8 9 10 11 12");
-        let failed = &story.ledger.listing()[0].failed;
-        assert_eq!(failed[7].message, "ended by signal 11");
-        assert_eq!(failed[8].message, "why");
-        assert_eq!(failed[8].flags, Flags::NEVER_PASSED_HEALTH_CHECKS);
-        assert_eq!(failed[9].flags, Flags::MEMORY_LIMIT_EXCEEDED);
-        assert_eq!(failed[9].message, "used 64 MiB of memory, above its 64");
-    }
-
-    #[test]
-    fn the_end_ends_all_and_starts_nothing() {
-        let mut story = Story::with(1);
-        story.after_ms(0);
-        assert_eq!(story.order(Order::Delete(ServiceId::new("s"))), "terminate 1");
-        assert_eq!(story.order(Order::Delete(ServiceId::new("s"))), "no such service");
-        let again = || Order::Create(Arc::new(description("s", "true")), 1);
-        assert_eq!(story.order(again()), "");
-        assert_eq!(story.after_ms(0), "launch 2");
-        assert_eq!(story.order(Order::End), "terminate 2");
-        assert_eq!(story.order(again()), "the scheduler is ending");
-        story.ended(2, -15);
-        story.ledger.gone(&id(1));
-        assert!(!story.ledger.is_closed());
-        story.ledger.gone(&id(2));
-        assert!(story.ledger.is_closed());
-    }
-}
+mod tests;

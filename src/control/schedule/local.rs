@@ -7,10 +7,10 @@
 
 use super::census::Census;
 use super::environment::{Place, environment};
-use super::ledger::{Effect, Ledger};
+use super::ledger::{Effect, Ledger, Loss};
 use super::output::Output;
 use super::ports::Ports;
-use super::process::{Launch, Process, Signal, page_bytes};
+use super::process::{Launch, Process, Signal, collect_orphan, page_bytes, signal_process};
 use super::records::Records;
 use crate::base::address::{IpAddr, Ipv4Addr, SocketAddr};
 use crate::base::ids::{InstanceId, ServiceId};
@@ -21,12 +21,12 @@ use crate::core::fact::{Flags, InstanceFact, Order, Report};
 use crate::core::service::Description;
 use crate::mesh::clock;
 use socket2::{Domain, Socket, Type};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::DirBuilder;
 use std::io;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 
@@ -36,6 +36,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 const MEMORY_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between two listings when nothing changes.
 const LISTING_INTERVAL: Duration = Duration::from_secs(5);
+/// Time between two complaints that instances of one service cannot be launched.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 /// Directories of ended instances that are kept, per service.
 const DIRECTORIES_KEPT: usize = 20;
 
@@ -82,6 +84,8 @@ pub struct LocalScheduler<R> {
     running: BTreeMap<InstanceId, Running>,
     /// Directories of ended instances, oldest first.
     kept: BTreeMap<ServiceId, VecDeque<PathBuf>>,
+    /// Services whose launches failed, and when that was last said.
+    complaints: BTreeMap<ServiceId, Instant>,
     /// Takes directories to be removed.
     sweeper: mpsc::Sender<PathBuf>,
     memory_at: Instant,
@@ -96,11 +100,14 @@ struct Running {
     process: Process,
     output: Output,
     ports: Vec<u16>,
+    /// Once its group is gone: processes that had left it and were still there at the last look.
+    strays: Vec<u32>,
 }
 
 impl<R: Fn(Report) + Send + 'static> LocalScheduler<R> {
     /// Ends what an earlier run left behind, then starts the thread. It returns after
-    /// [`Order::End`], or when nobody can give orders any more, once all instances are gone.
+    /// [`Order::End`] or [`Order::EndNow`], or when nobody can give orders any more, once all
+    /// instances are gone.
     pub fn start(
         settings: Settings,
         orders: Receiver<Order>,
@@ -118,6 +125,7 @@ impl<R: Fn(Report) + Send + 'static> LocalScheduler<R> {
             records,
             running: BTreeMap::new(),
             kept: BTreeMap::new(),
+            complaints: BTreeMap::new(),
             sweeper,
             memory_at: Instant(0),
             listing_at: Instant(0),
@@ -140,6 +148,8 @@ impl<R: Fn(Report) + Send + 'static> LocalScheduler<R> {
                 (self.reports)(Report::Listing(self.ledger.listing()));
             }
         }
+        self.end_leftovers();
+        tracing::info!("all instances have ended");
         (self.reports)(Report::Listing(self.ledger.listing()));
     }
 
@@ -151,23 +161,29 @@ impl<R: Fn(Report) + Send + 'static> LocalScheduler<R> {
             Err(RecvTimeoutError::Disconnected) => {
                 // Answers at once from now on; the pace is kept by hand.
                 thread::sleep(LOOK_INTERVAL);
-                let now = clock::now();
-                let ended = self.ledger.order(&Order::End, now, &mut self.effects);
-                ended.expect("the end is always taken");
+                self.order(&Order::End).expect("the end is always taken");
                 None
             }
         };
         while let Some(taken) = order {
-            let now = clock::now();
-            let done = self.ledger.order(&taken, now, &mut self.effects);
-            self.carry_out();
-            self.listing_at = now;
+            let done = self.order(&taken);
+            self.listing_at = clock::now();
             if let Order::Delete(id) = &taken {
                 self.forget_directories(id);
             }
             (self.reports)(Report::Done(taken, done));
             order = self.orders.try_recv().ok();
         }
+    }
+
+    fn order(&mut self, order: &Order) -> Result<(), String> {
+        let was_closing = self.ledger.is_closing();
+        let done = self.ledger.order(order, clock::now(), &mut self.effects);
+        self.carry_out();
+        if !was_closing && self.ledger.is_closing() && !self.running.is_empty() {
+            tracing::info!("waiting for {} instances to end", self.running.len());
+        }
+        done
     }
 
     /// How long nothing is to be done, unless an order comes.
@@ -190,7 +206,10 @@ impl<R: Fn(Report) + Send + 'static> LocalScheduler<R> {
             if !running.process.has_ended()
                 && let Some(exit_code) = running.process.try_wait()
             {
-                self.ledger.ended(id, exit_code, now, &mut self.effects);
+                let loss = self.ledger.ended(id, exit_code, now, &mut self.effects);
+                if let Some(Loss { lived, message }) = loss {
+                    tracing::warn!(instance = %id, exit_code, ?lived, message, "an instance ended");
+                }
                 self.listing_at = now;
             }
             if running.process.has_ended() && self.ledger.is_ending(id) {
@@ -199,18 +218,55 @@ impl<R: Fn(Report) + Send + 'static> LocalScheduler<R> {
         }
         // Before it is seen who is gone, so that what outlives its leader gets its signal first.
         self.carry_out();
-        // One look at all processes serves all groups; most often none is needed.
-        let mut census = None;
-        for id in draining {
-            let process = &self.running[&id].process;
-            let lives = process.group_exists() && {
-                let census = census.get_or_insert_with(Census::take);
-                census.as_ref().map_or(true, |it| it.group_lives(process.pid()))
-            };
-            if !lives {
-                self.gone(&id, now);
+        if !draining.is_empty() {
+            self.drain(&draining, now);
+        }
+    }
+
+    /// Sees what is left of ending instances whose first process has ended. One look at all
+    /// processes serves all of them.
+    fn drain(&mut self, ids: &[InstanceId], now: Instant) {
+        // Asked before that look, so that it sees whatever has left a group that is gone.
+        let existing: BTreeSet<u32> = ids
+            .iter()
+            .map(|id| &self.running[id].process)
+            .filter(|it| it.group_exists())
+            .map(Process::pid)
+            .collect();
+        let Ok(census) = Census::take() else {
+            return; // Next time; the look at the memory complains.
+        };
+        let lives = |id: &InstanceId| {
+            let group = self.running[id].process.pid();
+            existing.contains(&group) && census.group_lives(group)
+        };
+        let groupless: Vec<&InstanceId> = ids.iter().filter(|id| !lives(id)).collect();
+        if groupless.is_empty() {
+            return;
+        }
+        let sandboxed = self.records.sandboxed(&census);
+        for id in groupless {
+            let directory = self.records.directory(id);
+            let strays = sandboxed.iter().filter(|(_, it)| it.starts_with(&directory));
+            let strays: Vec<u32> = strays.map(|(pid, _)| *pid).collect();
+            if strays.is_empty() {
+                self.gone(id, now);
+            } else {
+                self.outlived(id, strays, now);
             }
         }
+        self.carry_out();
+    }
+
+    /// The group of an instance is gone, but these processes, which had left it, are not.
+    fn outlived(&mut self, id: &InstanceId, strays: Vec<u32>, now: Instant) {
+        let running = self.running.get_mut(id).expect("who is outlived is not gone");
+        if running.strays.is_empty() {
+            tracing::info!(instance = %id, ?strays, "what had left its group is ended too");
+        }
+        running.collect_strays();
+        running.strays = strays;
+        self.ledger.outlived(id, now, &mut self.effects);
     }
 
     fn look_at_memory(&mut self, now: Instant) {
@@ -228,9 +284,9 @@ impl<R: Fn(Report) + Send + 'static> LocalScheduler<R> {
         for (id, running) in self.running.iter().filter(|(_, it)| !it.process.has_ended()) {
             let bytes = census.resident_pages(running.process.pid()) * page_bytes();
             let used_mib = bytes as f64 / f64::from(1 << 20);
-            let before = self.effects.len();
-            self.ledger.uses_memory(id, used_mib, now, &mut self.effects);
-            if self.effects.len() > before {
+            let loss = self.ledger.uses_memory(id, used_mib, now, &mut self.effects);
+            if let Some(Loss { lived, message }) = loss {
+                tracing::warn!(instance = %id, ?lived, message, "an instance is killed");
                 self.listing_at = now;
             }
         }
@@ -249,7 +305,12 @@ impl<R: Fn(Report) + Send + 'static> LocalScheduler<R> {
 
     fn signal(&self, id: &InstanceId, signal: Signal) {
         let running = self.running.get(id).expect("who is signalled is not gone");
-        running.process.signal_group(signal);
+        if running.strays.is_empty() {
+            running.process.signal_group(signal);
+        }
+        for pid in &running.strays {
+            signal_process(*pid, signal);
+        }
     }
 
     fn launch(&mut self, description: &Description) {
@@ -263,15 +324,29 @@ impl<R: Fn(Report) + Send + 'static> LocalScheduler<R> {
             Ok(running) => {
                 fact.pid = Some(running.process.pid());
                 fact.ports.clone_from(&running.ports);
+                let (pid, port) = (running.process.pid(), running.ports.first());
+                tracing::debug!(instance = %fact.id, pid, port, "an instance was launched");
                 self.running.insert(fact.id.clone(), running);
                 self.ledger.launched(fact, now);
             }
             Err(error) => {
                 fact.message = format!("cannot be launched: {error}");
-                self.keep_directory(&fact.id);
+                self.complain(&description.id, &fact.message, now);
+                if self.records.directory(&fact.id).is_dir() {
+                    self.keep_directory(&fact.id);
+                }
                 self.ledger.launch_failed(fact, now);
             }
         }
+    }
+
+    /// Says why instances of a service cannot be launched, unless it was said lately.
+    fn complain(&mut self, service: &ServiceId, message: &str, now: Instant) {
+        self.complaints.retain(|_, at| now - *at < COMPLAINT_INTERVAL);
+        self.complaints.entry(service.clone()).or_insert_with(|| {
+            tracing::warn!(%service, message, "an instance failed");
+            now
+        });
     }
 
     /// Starts the processes of an instance; on error nothing is left but its directory.
@@ -282,7 +357,7 @@ impl<R: Fn(Report) + Send + 'static> LocalScheduler<R> {
         now: Instant,
     ) -> io::Result<Running> {
         let directory = self.records.directory(id);
-        DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
+        create_directory(id, &directory)?;
         let (output, [stdout, stderr]) =
             Output::create(&directory, self.settings.output_bytes_max)?;
         let count = usize::from(description.parameters.ports);
@@ -317,7 +392,7 @@ impl<R: Fn(Report) + Send + 'static> LocalScheduler<R> {
             }
         });
         match started {
-            Ok(process) => Ok(Running { process, output, ports }),
+            Ok(process) => Ok(Running { process, output, ports, strays: Vec::new() }),
             Err(error) => {
                 self.ports.release(&ports, now);
                 Err(error)
@@ -327,7 +402,8 @@ impl<R: Fn(Report) + Send + 'static> LocalScheduler<R> {
 
     /// Nothing of an instance is left.
     fn gone(&mut self, id: &InstanceId, now: Instant) {
-        let running = self.running.remove(id).expect("who is gone was there");
+        let mut running = self.running.remove(id).expect("who is gone was there");
+        running.collect_strays();
         self.ports.release(&running.ports, now);
         self.ledger.gone(id);
         if let Err(error) = self.records.remove(id) {
@@ -363,9 +439,39 @@ impl<R: Fn(Report) + Send + 'static> LocalScheduler<R> {
         // The sweeper ends after this thread; if it could not, the next start removes the rest.
         let _ = self.sweeper.send(directory);
     }
+
+    /// Ends what the end of its own instance has missed: what was forked at that very moment.
+    fn end_leftovers(&self) {
+        let is_hurried = || matches!(self.orders.try_recv(), Ok(Order::EndNow));
+        match self.records.end_leftovers(self.ledger.closing_grace(), is_hurried) {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "processes left of instances were ended"),
+            Err(error) => tracing::warn!(%error, "what is left of instances cannot be seen"),
+        }
+    }
 }
 
-/// Removes directories, which may take long, until the scheduler has ended.
+impl Running {
+    fn collect_strays(&mut self) {
+        self.strays.drain(..).for_each(collect_orphan);
+    }
+}
+
+/// Creates the directory of an instance, below that of its service.
+fn create_directory(id: &InstanceId, directory: &Path) -> io::Result<()> {
+    if id.as_str().contains('/') {
+        return Err(io::Error::other("the id of the service holds a slash"));
+    }
+    let create = || DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    // The sweeper may remove that of the service, as empty, in between.
+    match create() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => create(),
+        done => done,
+    }
+}
+
+/// Removes directories of instances, which may take long, and that of their service when it has
+/// become empty, until the scheduler has ended.
 fn sweep(directories: &Receiver<PathBuf>) {
     for directory in directories {
         match std::fs::remove_dir_all(&directory) {
@@ -373,6 +479,10 @@ fn sweep(directories: &Receiver<PathBuf>) {
                 tracing::warn!(directory = %directory.display(), %error, "cannot be removed");
             }
             _ => {}
+        }
+        if let Some(service) = directory.parent() {
+            // The error most often seen says that it is not empty.
+            let _ = std::fs::remove_dir(service);
         }
     }
 }

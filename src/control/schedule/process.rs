@@ -85,7 +85,7 @@ impl Process {
     /// number that has become free is not given out again before all others were. So no stranger is
     /// hit.
     pub(super) fn signal_group(&self, signal: Signal) {
-        send(self.group(), signal);
+        send(-self.group(), signal);
     }
 
     /// Kills all of its group, and waits for the leader.
@@ -98,7 +98,7 @@ impl Process {
     /// Whether the group may have members; also those count that have ended without their parent
     /// taking note.
     pub(super) fn group_exists(&self) -> bool {
-        collect_orphans(self.group());
+        collect_orphans(-self.group());
         exists(self.group())
     }
 
@@ -107,13 +107,14 @@ impl Process {
     }
 }
 
-/// Kills one process of this number, at once.
-pub(super) fn kill_process(pid: u32) {
-    let pid = as_pid(pid);
-    assert!(pid > 1, "neither all processes nor the first");
-    #[expect(unsafe_code, reason = "the standard library signals children only")]
-    // SAFETY: kill(2) takes numbers and touches no memory of ours.
-    let _ = unsafe { libc::kill(pid, libc::SIGKILL) };
+/// Sends a signal to one process. That it is gone is no error.
+pub(super) fn signal_process(pid: u32, signal: Signal) {
+    send(as_pid(pid), signal);
+}
+
+/// Takes note of the end of a process that is no [`Process`], in case it has become our own child.
+pub(super) fn collect_orphan(pid: u32) {
+    collect_orphans(as_pid(pid));
 }
 
 /// Bytes of a page of memory.
@@ -128,15 +129,16 @@ fn as_pid(number: u32) -> libc::pid_t {
     libc::pid_t::try_from(number).expect("Linux has fewer than 2^22 processes")
 }
 
-fn send(group: libc::pid_t, signal: Signal) {
-    assert!(group > 1, "neither all processes nor our own group");
+/// Sends a signal to a process, or, if the number is negative, to a group.
+fn send(target: libc::pid_t, signal: Signal) {
+    assert!(target.abs() > 1, "neither all processes nor the first nor our own group");
     let number = match signal {
         Signal::Terminate => libc::SIGTERM,
         Signal::Kill => libc::SIGKILL,
     };
-    #[expect(unsafe_code, reason = "the standard library signals no groups")]
+    #[expect(unsafe_code, reason = "the standard library signals children only")]
     // SAFETY: kill(2) takes numbers and touches no memory of ours.
-    let _ = unsafe { libc::kill(-group, number) };
+    let _ = unsafe { libc::kill(target, number) };
 }
 
 fn exists(group: libc::pid_t) -> bool {
@@ -148,15 +150,16 @@ fn exists(group: libc::pid_t) -> bool {
     answer == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
 }
 
-/// Takes note of ended members of a group that have become our own children: when this process is
-/// the first of its container, orphans are given to it and nobody else will.
-fn collect_orphans(group: libc::pid_t) {
-    assert!(group > 1, "neither any child nor our own group");
+/// Takes note of the end of a process or, if the number is negative, of the ended members of a
+/// group that have become our own children: when this process is the first of its container,
+/// orphans are given to it and nobody else will.
+fn collect_orphans(target: libc::pid_t) {
+    assert!(target.abs() > 1, "neither any child nor our own group");
     loop {
         #[expect(unsafe_code, reason = "the standard library waits for its own children only")]
-        // SAFETY: waitpid(2) with a null pointer writes nothing. The group is that of a leader that
-        // has been waited for, so no `Child` loses its status to this call.
-        let pid = unsafe { libc::waitpid(-group, std::ptr::null_mut(), libc::WNOHANG) };
+        // SAFETY: waitpid(2) with a null pointer writes nothing. The target is no `Child` or the
+        // group of one that has been waited for, so none loses its status to this call.
+        let pid = unsafe { libc::waitpid(target, std::ptr::null_mut(), libc::WNOHANG) };
         if pid <= 0 {
             return;
         }

@@ -4,11 +4,12 @@
 //! One file per launch, removed when the instance is gone. A number alone does not name a process:
 //! numbers are used again. Number, start time and boot of the host do. Besides, every process whose
 //! environment names a directory of ours is ours: that finds those launched in the instant of the
-//! crash, and those that outlived their leader; the records find those that have overwritten their
-//! environment, as some servers do to show a title.
+//! crash, those that outlived their leader, and, also without a crash, those that left its group;
+//! the records find those that have overwritten their environment, as some servers do to show a
+//! title.
 
 use super::census::{self, Census, Entry};
-use super::process::kill_process;
+use super::process::{Signal, signal_process};
 use crate::base::ids::InstanceId;
 use crate::base::time::Duration;
 use crate::mesh::clock;
@@ -52,7 +53,10 @@ impl Records {
             instances: data_dir.join("instances"),
             boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned(),
         };
-        records.end_leftovers()?;
+        let count = records.end_leftovers(Duration::ZERO, || false)?;
+        if count > 0 {
+            tracing::info!(count, "processes that an earlier run had left were ended");
+        }
         for directory in [&records.launches, &records.instances] {
             match fs::remove_dir_all(directory) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -91,25 +95,52 @@ impl Records {
         }
     }
 
-    /// Kills until nothing is left; gives up on what cannot be killed.
-    fn end_leftovers(&self) -> io::Result<()> {
+    /// Living processes whose environment names a directory of ours or below one, with what it
+    /// names.
+    pub(super) fn sandboxed(&self, census: &Census) -> Vec<(u32, PathBuf)> {
+        let named = |entry: &Entry| {
+            let named = PathBuf::from(census::variable(entry.pid, "WAITER_SANDBOX")?);
+            named.starts_with(&self.instances).then_some((entry.pid, named))
+        };
+        others(census).filter_map(named).collect()
+    }
+
+    /// Ends whatever runs of any instance: SIGTERM, then SIGKILL after this grace or as soon as
+    /// there is a hurry, until nothing is left; gives up on what cannot be killed. Returns how many
+    /// processes there were. Waits meanwhile.
+    pub(super) fn end_leftovers(
+        &self,
+        grace: Duration,
+        mut is_hurried: impl FnMut() -> bool,
+    ) -> io::Result<usize> {
         let leaders = self.leaders();
         // Remembered from one look to the next: a group may outlive its leader.
         let mut groups = BTreeSet::new();
+        let mut seen = BTreeSet::new();
         let begun = clock::now();
+        let mut kill_at = begun + grace;
         loop {
             let census = Census::take()?;
             groups.extend(groups_led(&census, &leaders));
             let left = self.leftovers(&census, &groups);
             if left.is_empty() {
-                return Ok(());
+                return Ok(seen.len());
             }
-            if clock::now() - begun > PATIENCE {
-                tracing::warn!(?left, "processes of an earlier run cannot be killed");
-                return Ok(());
+            let now = clock::now();
+            if now - begun > grace + PATIENCE {
+                tracing::warn!(?left, "processes of instances cannot be killed");
+                return Ok(seen.len());
+            }
+            if is_hurried() {
+                kill_at = kill_at.min(now);
             }
             for pid in left {
-                kill_process(pid);
+                let is_new = seen.insert(pid);
+                if now >= kill_at {
+                    signal_process(pid, Signal::Kill);
+                } else if is_new {
+                    signal_process(pid, Signal::Terminate);
+                }
             }
             thread::sleep(LOOK_INTERVAL);
         }
@@ -122,17 +153,18 @@ impl Records {
         records.filter(|it| it.boot_id == self.boot_id).collect()
     }
 
-    /// All processes left from earlier, whoever their parent is.
-    fn leftovers(&self, census: &Census, groups: &BTreeSet<u32>) -> Vec<u32> {
-        let is_ours = |entry: &Entry| {
-            let named = census::variable(entry.pid, "WAITER_SANDBOX");
-            named.is_some_and(|it| Path::new(&it).starts_with(&self.instances))
-        };
-        let me = std::process::id();
-        let others = census.entries().iter().filter(|it| it.pid != me && !it.is_zombie);
-        let left = others.filter(|it| groups.contains(&it.group) || is_ours(it));
-        left.map(|it| it.pid).collect()
+    /// All processes of these groups and of any instance, whoever their parent is.
+    fn leftovers(&self, census: &Census, groups: &BTreeSet<u32>) -> BTreeSet<u32> {
+        let members = others(census).filter(|it| groups.contains(&it.group)).map(|it| it.pid);
+        members.chain(self.sandboxed(census).into_iter().map(|(pid, _)| pid)).collect()
     }
+}
+
+/// Living processes, without this one and the first of the host or container: neither is ever to
+/// be ended.
+fn others(census: &Census) -> impl Iterator<Item = &Entry> {
+    let spared = [1, std::process::id()];
+    census.entries().iter().filter(move |it| !spared.contains(&it.pid) && !it.is_zombie)
 }
 
 /// The groups whose leader is one of those recorded, and not just of the same number.

@@ -124,6 +124,12 @@ impl Word {
         limit(self.0.load(Ordering::Acquire)) as u16
     }
 
+    /// Whether more slots are used than there are.
+    pub fn is_over(&self) -> bool {
+        let word = self.0.load(Ordering::Acquire);
+        used(word) > limit(word)
+    }
+
     /// Whether this gate is set.
     pub fn is(&self, gate: Gate) -> bool {
         self.0.load(Ordering::Acquire) & bit(gate) != 0
@@ -214,9 +220,11 @@ mod tests {
     fn a_lowered_limit_lets_use_fall_first() {
         let word = Word::new(3);
         assert!(word.take() && word.take());
+        assert!(!word.is_over());
         word.set_limit(1);
-        assert!(!word.may_pass());
+        assert!(!word.may_pass() && word.is_over());
         word.release();
+        assert!(!word.is_over());
         assert!(!word.take() && word.may_pass());
         word.release();
         assert!(word.take());

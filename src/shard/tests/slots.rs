@@ -3,6 +3,7 @@
 use super::world::{Habit, Setup, World, home};
 use crate::base::ids::ShardId;
 use crate::base::time::Duration;
+use crate::core::histogram::Latency;
 use crate::core::letter::{Command, Notice};
 use crate::core::slots::{Gate, Instance};
 use std::sync::Arc;
@@ -30,6 +31,37 @@ fn one_slot_is_passed_round_eight_shards_in_order_of_arrival() {
             assert_eq!(world.got(*later), "", "nobody overtakes number {at}");
         }
     }
+    world.end_of_play();
+}
+
+#[test]
+fn a_pulse_tells_how_long_requests_took() {
+    let mut world = scarce(1);
+    let clients = [world.client(0), world.client(0)];
+    for client in clients {
+        world.send(client, GET);
+    }
+    let now = world.now;
+    let load = world.shards[0].pulse(now).load;
+    assert_eq!((load.exchanges, load.queued, load.connections), (2, 1, 2));
+    for client in clients {
+        world.pass(Duration::from_millis(100));
+        let instance = world.asked()[0];
+        world.answer(instance, OK);
+        assert!(world.take(client).ends_with("hi"));
+    }
+    let now = world.now;
+    let pulse = world.shards[0].pulse(now);
+    let [(id, counted)] = &pulse.latencies[..] else { panic!("one service was used") };
+    assert_eq!(id, world.service().id());
+    let mut latency = Latency::default();
+    latency.add(counted);
+    assert_eq!((latency.queue.sum(), latency.total.sum()), {
+        let [one, two] = [1, 2].map(|it| Duration::from_millis(it * 100));
+        (one, one + two)
+    });
+    assert_eq!((latency.total.count(), pulse.load.queued, pulse.load.over_limit), (2, 0, 0));
+    assert!(world.shards[0].pulse(now).latencies.is_empty(), "each is told once");
     world.end_of_play();
 }
 

@@ -8,6 +8,7 @@ use crate::core::service::{ClientAbort, LoadBalancing, Origin, Parameters, Scali
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use tempfile::TempDir;
@@ -125,6 +126,16 @@ impl Play {
         self.until("failed instances", |it| it.failed.len() >= instances).failed
     }
 
+    fn until_deleted(&self) {
+        self.order(Order::Delete(ServiceId::new("s")));
+        self.listing("nothing left", |it| it.is_empty().then_some(()));
+    }
+
+    /// Launches that are not gone.
+    fn records(&self) -> usize {
+        fs::read_dir(self.directory.path().join("launches")).unwrap().count()
+    }
+
     /// Ends the scheduler and waits for it.
     fn end(&mut self) {
         self.orders = None;
@@ -156,6 +167,31 @@ fn line_of(fact: &InstanceFact, file: &str) -> String {
     let read = || fs::read_to_string(&path).unwrap_or_default();
     eventually(&path, || read().ends_with('\n'));
     read()
+}
+
+/// A process that has left the group of its instance. Dropped, it is killed, whoever failed to.
+struct Stray(u32);
+
+impl Stray {
+    /// The one whose process id the instance has written.
+    fn of(fact: &InstanceFact) -> Self {
+        let stray = Self(line_of(fact, "pid").trim().parse().unwrap());
+        let has_left = || census::look(stray.0).is_some_and(|it| it.session == stray.0);
+        eventually("the group was left", has_left);
+        stray
+    }
+
+    fn is_running(&self) -> bool {
+        is_running(self.0)
+    }
+}
+
+impl Drop for Stray {
+    fn drop(&mut self) {
+        if self.is_running() {
+            signal_process(self.0, Signal::Kill);
+        }
+    }
 }
 
 fn is_running(pid: u32) -> bool {
@@ -219,13 +255,14 @@ fn exit_codes_are_told_and_restarts_become_slower() {
 }
 
 #[test]
-fn a_signal_is_told_and_code_zero_is_no_failure() {
+fn a_signal_is_told_and_so_is_code_zero() {
     let play = Play::new();
     play.create("test -e ../../../once && kill -9 $$; touch ../../../once; exit 0", 1);
-    let service = play.until("failed", |it| !it.failed.is_empty());
-    assert_eq!(service.failed.len(), 1);
-    assert_eq!(service.failed[0].exit_code, Some(-9));
-    assert_eq!(service.failed[0].message, "ended by signal 9");
+    let failed = play.until_failed(2);
+    let told = |it: &InstanceFact| (it.exit_code, it.message.clone());
+    let foreground = "ended with code 0; the command must stay in the foreground";
+    assert_eq!(told(&failed[0]), (Some(0), foreground.to_owned()));
+    assert_eq!(told(&failed[1]), (Some(-9), "ended by signal 9".to_owned()));
 }
 
 #[test]
@@ -235,6 +272,84 @@ fn what_outlives_its_leader_is_ended() {
     let failed = play.until_failed(1).remove(0);
     let grandchild: u32 = line_of(&failed, "stdout").trim().parse().unwrap();
     eventually("grandchild gone", || !is_running(grandchild));
+}
+
+/// Runs a process that leaves the group, and stays itself.
+const LEAVER: &str = "setsid sleep 100 & echo $! > pid; exec sleep 100";
+/// The same; who left ignores SIGTERM.
+const STUBBORN: &str = "setsid bash -c \
+    'trap \"\" TERM; echo $$ > pid; while :; do sleep 1; done' & exec sleep 100";
+
+#[test]
+fn what_left_the_group_is_ended_with_its_instance() {
+    let mut play = Play::new();
+    play.create(LEAVER, 3);
+    let active = play.until_active(3);
+    let strays: Vec<Stray> = active.iter().map(Stray::of).collect();
+    play.order(Order::Kill(active[0].id.clone()));
+    eventually("killed with it", || !strays[0].is_running());
+    eventually("its record gone", || play.records() == 2);
+    assert!(strays[1].is_running() && strays[2].is_running());
+    play.end();
+    assert!(!strays[1].is_running() && !strays[2].is_running());
+    assert_eq!(play.records(), 0);
+}
+
+#[test]
+fn what_left_the_group_and_ignores_sigterm_is_killed_before_its_instance_is_gone() {
+    let play = Play::new();
+    play.create(STUBBORN, 1);
+    let fact = play.until_active(1).remove(0);
+    let stray = Stray::of(&fact);
+    let begun = clock::now();
+    play.until_deleted();
+    eventually("the group is gone", || !is_running(fact.pid.unwrap()));
+    eventually("gone", || {
+        // Read first: the record goes after the process.
+        let records = play.records();
+        assert!(records == 1 || !stray.is_running(), "its ports are free while it runs");
+        records == 0
+    });
+    assert!(clock::now() - begun >= Duration::from_secs(2));
+}
+
+#[test]
+fn what_no_instance_knows_of_is_ended_at_the_end() {
+    struct Killed(Child);
+    impl Drop for Killed {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+    let mut play = Play::new();
+    let root = fs::canonicalize(play.directory.path()).unwrap();
+    let sleep = |place: &str| {
+        let sandbox = root.join(place);
+        let mut command = Command::new("sleep");
+        Killed(command.arg("100").env("WAITER_SANDBOX", sandbox).spawn().unwrap())
+    };
+    let (lost, stranger) = (sleep("instances/s/1"), sleep("elsewhere/s/1"));
+    play.end();
+    assert!(!is_running(lost.0.id()) && is_running(stranger.0.id()));
+}
+
+#[test]
+fn an_end_under_way_can_be_cut_short() {
+    let mut play = Play::new();
+    let mut description = description("s", &format!("trap '' TERM; {STUBBORN}"));
+    description.parameters.termination_grace_period = Duration::from_secs(300);
+    play.order(Order::Create(Arc::new(description), 1));
+    let fact = play.until_active(1).remove(0);
+    let stray = Stray::of(&fact);
+    play.order(Order::End);
+    play.listing("ending", |it| it.is_empty().then_some(()));
+    assert!(is_running(fact.pid.unwrap()));
+    let begun = clock::now();
+    play.order(Order::EndNow);
+    play.end();
+    assert!(clock::now() - begun < PATIENCE);
+    assert!(!is_running(fact.pid.unwrap()) && !stray.is_running());
 }
 
 #[test]
@@ -327,16 +442,40 @@ fn a_service_that_cannot_be_launched_says_why() {
 }
 
 #[test]
+fn an_id_that_is_no_name_of_a_directory_is_a_failed_launch() {
+    let play = Play::new();
+    for (id, why) in [("a/b".to_owned(), "holds a slash"), ("x".repeat(300), "name too long")] {
+        play.order(Order::Create(Arc::new(description(&id, "sleep 100")), 1));
+        let failed = play.listing("failed", |services| {
+            let service = services.into_iter().find(|it| it.id.as_str() == id);
+            service.and_then(|it| it.failed.first().cloned())
+        });
+        assert!(failed.message.contains(why), "{failed:?}");
+        assert_eq!(failed.exit_code, None);
+    }
+    let instances = play.directory.path().join("instances");
+    assert_eq!(fs::read_dir(instances).unwrap().count(), 0);
+}
+
+#[test]
 fn a_deleted_service_is_forgotten_with_its_directories() {
     let play = Play::new();
     play.create("sleep 100", 2);
     let active = play.until_active(2);
-    play.order(Order::Delete(ServiceId::new("s")));
-    play.listing("nothing left", |it| it.is_empty().then_some(()));
+    let instances = play.directory.path().join("instances");
+    assert!(instances.join("s").is_dir());
+    play.until_deleted();
     for fact in active {
         eventually("killed", || !is_running(fact.pid.unwrap()));
         eventually("removed", || !Path::new(&fact.log_directory).exists());
     }
+    eventually("the folder of the service too", || !instances.join("s").exists());
+    // And so do those kept of instances that had ended before.
+    play.create("exit 3", 1);
+    play.until_failed(2);
+    eventually("kept", || play.records() == 0 && instances.join("s").is_dir());
+    play.until_deleted();
+    eventually("all removed", || fs::read_dir(&instances).unwrap().count() == 0);
 }
 
 #[test]
