@@ -369,9 +369,16 @@ impl Reserver {
             }
             match rest {
                 Some(_) => instance.word.close(Gate::Ejected),
-                None => self.wake(instance), // the shard may have closed it before it told us
+                // The shard may have closed it before it told us; a rest it has goes on.
+                None if self.rests(instance, now) => {}
+                None => self.wake(instance),
             }
         }
+    }
+
+    fn rests(&self, instance: &Arc<Instance>, now: Instant) -> bool {
+        let found = self.failing.iter().find(|it| Arc::ptr_eq(&it.instance, instance));
+        found.and_then(|it| it.until).is_some_and(|until| until > now)
     }
 
     /// Counts a failure of an instance, which is to rest as long as that says.

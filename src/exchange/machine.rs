@@ -277,7 +277,8 @@ impl Exchange {
 
     /// Memory that it holds while it waits, with what its connection may read ahead.
     pub fn queued_bytes(&self) -> usize {
-        self.request.memory() + self.limits.ahead_bytes + size_of::<Self>()
+        let read = self.limits.head_bytes + self.limits.ahead_bytes;
+        self.request.memory() + read + size_of::<Self>()
     }
 
     /// Body bytes that left for the instance, and for the client.

@@ -71,14 +71,18 @@ impl<T> Lane<T> {
 
     /// Tries again to send what was kept; whether nothing is left.
     pub fn flush(&mut self) -> bool {
+        if self.outbox.is_empty() {
+            return true;
+        }
         while let Some(letter) = self.outbox.pop_front() {
             if let Err(rtrb::PushError::Full(letter)) = self.ring.push(letter) {
                 self.outbox.push_front(letter);
-                self.bell.ring();
-                return false;
+                break;
             }
         }
-        true
+        // The receiver may have read all that fitted before, and fallen asleep.
+        self.bell.ring();
+        self.outbox.is_empty()
     }
 }
 
@@ -272,6 +276,14 @@ mod tests {
     use super::*;
     use crate::base::ids::ServiceId;
 
+    struct Count(AtomicU64);
+
+    impl std::task::Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
     fn look(n: usize) -> Letter {
         Letter::LookAgain(ServiceId::new(&n.to_string()))
     }
@@ -296,14 +308,24 @@ mod tests {
     }
 
     #[test]
-    fn the_bell_rings_only_for_one_who_sleeps() {
-        use std::task::Wake;
-        struct Count(AtomicU64);
-        impl Wake for Count {
-            fn wake(self: Arc<Self>) {
-                self.0.fetch_add(1, Ordering::SeqCst);
-            }
+    fn letters_that_did_not_fit_wake_a_receiver_that_fell_asleep_meanwhile() {
+        let (mut posts, _control) = join(2, || Box::new(|_| Ok(())));
+        let mut second = posts.pop().expect("two");
+        let mut first = posts.pop().expect("two");
+        for n in 0..LANE + 100 {
+            first.send(ShardId(1), look(n));
         }
+        while second.letter().is_some() {}
+        let count = Arc::new(Count(AtomicU64::new(0)));
+        second.bell().falls_asleep(&count.clone().into());
+        assert!(!second.has_mail());
+        first.flush();
+        assert_eq!(count.0.load(Ordering::SeqCst), 1);
+        assert!(second.has_mail());
+    }
+
+    #[test]
+    fn the_bell_rings_only_for_one_who_sleeps() {
         let (mut posts, mut control) = join(1, || Box::new(|_| Ok(())));
         let post = posts.pop().expect("one");
         let count = Arc::new(Count(AtomicU64::new(0)));

@@ -312,7 +312,9 @@ impl<E: Engine> Shard<E> {
     fn arm(&mut self, link: Link, wakeup: Option<Instant>) {
         let connection = &self.connections[link];
         let limits = &self.settings.limits;
-        let stall = (connection.unsent > 0).then(|| connection.moved + limits.body_idle_timeout);
+        // With a stream at hand its exchange knows how long to wait.
+        let stalls = connection.unsent > 0 && connection.streams.is_empty();
+        let stall = stalls.then(|| connection.moved + limits.body_idle_timeout);
         let idle = match connection.state {
             State::Idle { since } => Some(since + limits.upstream_idle_timeout),
             State::Opening | State::Open => None,
@@ -325,8 +327,8 @@ impl<E: Engine> Shard<E> {
     pub(super) fn link_due(&mut self, link: Link) {
         let Some(connection) = self.connections.get(link) else { return };
         let limits = &self.settings.limits;
-        let stalled =
-            connection.unsent > 0 && connection.moved + limits.body_idle_timeout <= self.now;
+        let stalls = connection.unsent > 0 && connection.streams.is_empty();
+        let stalled = stalls && connection.moved + limits.body_idle_timeout <= self.now;
         let idle = matches!(connection.state, State::Idle { since }
             if since + limits.upstream_idle_timeout <= self.now);
         if stalled {

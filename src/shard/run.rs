@@ -96,7 +96,8 @@ async fn mail(shard: Rc<RefCell<Shard<Streams>>>) {
             return Poll::<()>::Pending;
         }
         bell.falls_asleep(cx.waker());
-        if shard.borrow_mut().post().has_mail() {
+        // Whatever came before it fell asleep rang no bell: letters, commands, answers of the API.
+        if shard.borrow_mut().mail(clock::now()) {
             cx.waker().wake_by_ref();
         }
         Poll::Pending

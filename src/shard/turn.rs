@@ -156,7 +156,15 @@ impl<E: Engine> Shard<E> {
     }
 
     fn say_if_drained(&mut self) {
-        if self.draining == Draining::Yes && self.exchanges.is_empty() && self.clients == 0 {
+        if self.draining != Draining::Yes || !self.exchanges.is_empty() || self.clients > 0 {
+            return;
+        }
+        let idle: Vec<Link> = self.pool.idle().collect();
+        for link in idle {
+            self.drop_link(link, Shut::Now);
+        }
+        // Answers that have been given may still be on their way out.
+        if self.engine.is_quiet() {
             self.draining = Draining::Told;
             self.access.hand_over();
             let me = self.post.me;

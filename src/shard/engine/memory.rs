@@ -62,4 +62,8 @@ impl Engine for Memory {
     fn close(&mut self, link: Link, how: Shut) {
         self.links[link].shut = Some(how);
     }
+
+    fn is_quiet(&self) -> bool {
+        self.links.values().all(|it| it.output.is_empty())
+    }
 }

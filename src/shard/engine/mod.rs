@@ -61,4 +61,7 @@ pub trait Engine {
 
     /// Closes, and forgets the link.
     fn close(&mut self, link: Link, how: Shut);
+
+    /// Whether nothing is left to be sent, also on links that were closed.
+    fn is_quiet(&self) -> bool;
 }

@@ -86,16 +86,6 @@ impl Streams {
         self.owner = Some(Rc::downgrade(owner));
     }
 
-    /// Links that are open, opening or closing.
-    pub fn len(&self) -> usize {
-        self.links.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.links.is_empty()
-    }
-
     fn owner(&self) -> Shared {
         self.owner.as_ref().and_then(Weak::upgrade).expect("the owner outlives its driver")
     }
@@ -154,6 +144,10 @@ impl Engine for Streams {
 
     fn close(&mut self, link: Link, how: Shut) {
         self.wish(link, |it| it.shut = Some(how));
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.links.is_empty()
     }
 }
 

@@ -357,6 +357,8 @@ impl Codec for Server {
         let intake = match self.phase {
             _ if self.inlet.ended => 0,
             Phase::Head => self.inlet.head_intake(),
+            // While its request waits, a client is listened to: it may go away.
+            Phase::Body if !self.wanted => self.inlet.ahead_intake(),
             Phase::Body => self.inlet.body_intake(),
             Phase::Answer => self.inlet.ahead_intake(),
             Phase::Deaf => 0,
