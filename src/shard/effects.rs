@@ -1,10 +1,11 @@
 //! Carrying out what exchanges want.
 
+use crate::base::time::Instant;
 use crate::core::letter::{Claim, Letter, Settle, Why};
 use crate::core::outcome::Outcome;
 use crate::core::pulse::Spent;
 use crate::core::slots::{Gate, Instance, Put, Seat};
-use crate::exchange::{Effect, Event, Side};
+use crate::exchange::{Effect, Effects, Event, Exchange, Side};
 use crate::mesh::panics::guarded;
 use crate::shard::engine::{Engine, Link, Shut};
 use crate::shard::state::{ExchangeKey, Pending, Role, Shard, State};
@@ -20,11 +21,20 @@ const SPARE_MAX: usize = 1024;
 impl<E: Engine> Shard<E> {
     /// Tells an exchange what happened; its effects are queued.
     pub(super) fn tell(&mut self, key: ExchangeKey, event: Event<'_>) {
+        self.attempt(key, |exchange, now, effects| exchange.on(event, now, effects));
+    }
+
+    /// Lets an exchange act; if it panics, its connections close and nothing else.
+    pub(super) fn attempt(
+        &mut self,
+        key: ExchangeKey,
+        act: impl FnOnce(&mut Exchange, Instant, &mut Effects),
+    ) {
         let Some(served) = self.exchanges.get_mut(key) else { return };
         let before = self.effects.len();
         let (now, effects) = (self.now, &mut self.effects);
         let exchange = &mut served.exchange;
-        let told = guarded(|| exchange.on(event, now, effects));
+        let told = guarded(|| act(exchange, now, effects));
         if told.is_err() {
             tracing::error!("an exchange panicked; its connections are closed");
             self.effects.truncate(before);

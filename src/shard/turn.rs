@@ -42,10 +42,7 @@ impl<E: Engine> Shard<E> {
             match subject {
                 Subject::Link(link) => self.link_due(link),
                 Subject::Exchange(key) => {
-                    if let Some(served) = self.exchanges.get_mut(key) {
-                        served.exchange.tick(now, &mut self.effects);
-                        self.queue_effects(key);
-                    }
+                    self.attempt(key, |exchange, now, effects| exchange.tick(now, effects));
                 }
             }
             self.carry_out();
