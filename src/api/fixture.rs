@@ -58,7 +58,7 @@ impl Router {
         router.put(kitchen());
         router.put(broken());
         router.put(slow());
-        let stored = state(launched("stored", json!({})));
+        let stored = State::absent(launched("stored", json!({})));
         router.put(Entry::new(Arc::new(stored), false, Arc::default()));
         router.put(bench());
         router
@@ -209,23 +209,6 @@ fn static_description() -> Arc<Description> {
     Arc::new(parse_static(text, &Defaults::default()).expect("a right specification"))
 }
 
-/// A state without instances.
-fn state(description: Arc<Description>) -> State {
-    State {
-        description,
-        healthy: Vec::new(),
-        unhealthy: Vec::new(),
-        starting: Vec::new(),
-        expired: Vec::new(),
-        failed: Vec::new(),
-        killed: Vec::new(),
-        counts: Counts::default(),
-        deployment_error: None,
-        instability: None,
-        boot_time: None,
-    }
-}
-
 /// The instance of this number; younger ones have higher numbers.
 fn instance(service: &ServiceId, number: u16) -> Instance {
     let fact = InstanceFact {
@@ -265,7 +248,7 @@ fn kitchen() -> Entry {
         boot_time: Some(Duration::from_millis(1500)),
         healthy,
         unhealthy,
-        ..state(description.clone())
+        ..State::absent(description.clone())
     };
     let ejected = vec![(InstanceId::new(id, "i19"), 3)];
     let traffic = Traffic {
@@ -324,7 +307,7 @@ fn broken() -> Entry {
         failed: vec![Arc::new(instance(&description.id, 1))],
         counts: Counts { healthy: 0, requested: 1, scheduled: 0 },
         deployment_error: Some(DeploymentError::BadStartupCommand),
-        ..state(description)
+        ..State::absent(description)
     };
     let broken_since = Some(Date(NOW.0 - 5000));
     Entry { broken_since, ..Entry::new(Arc::new(state), true, Arc::default()) }
@@ -339,7 +322,7 @@ fn slow() -> Entry {
         unhealthy: starting.clone(),
         starting,
         counts: Counts { healthy: 0, requested: 1, scheduled: 1 },
-        ..state(description)
+        ..State::absent(description)
     };
     Entry::new(Arc::new(state), true, Arc::default())
 }
@@ -354,12 +337,12 @@ fn bench() -> Entry {
     let state = State {
         healthy: vec![server(1), server(2)],
         counts: Counts { healthy: 2, requested: 2, scheduled: 2 },
-        ..state(description.clone())
+        ..State::absent(description.clone())
     };
     Entry::new(Arc::new(state), true, Arc::default())
 }
 
 /// A service of this name, of which nothing runs.
 pub(super) fn empty(name: &str) -> State {
-    state(launched(name, json!({})))
+    State::absent(launched(name, json!({})))
 }

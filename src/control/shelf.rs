@@ -7,7 +7,7 @@ use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::{Date, Duration, Instant};
 use crate::control::books::{Book, Books};
 use crate::control::store::{Embedded, Keep, Keeper, Store, StoreError};
-use crate::core::aggregator::{Counts, State};
+use crate::core::aggregator::State;
 use crate::core::catalogue::{Catalogue, Entry, Launches, Scaling};
 use crate::core::gc::{Collector, Failures, LastUse};
 use crate::core::service::{Defaults, Description, from_core};
@@ -263,7 +263,7 @@ impl Shelf {
     ) {
         self.changed = true;
         let id = description.id.clone();
-        let shown = state.cloned().unwrap_or_else(|| Arc::new(absent(description)));
+        let shown = state.cloned().unwrap_or_else(|| Arc::new(State::absent(description.clone())));
         let mut entry = Entry::new(shown, state.is_some(), slots);
         if let Some(old) = self.catalogue.services.get(&id) {
             entry.traffic = old.traffic;
@@ -314,21 +314,4 @@ fn refreshed(id: &ServiceId, entry: &Entry, said: &Said<'_>) -> Option<Entry> {
         broken_since,
         ..entry.clone()
     })
-}
-
-/// The state of a service that is only described.
-fn absent(description: &Arc<Description>) -> State {
-    State {
-        description: description.clone(),
-        healthy: Vec::new(),
-        unhealthy: Vec::new(),
-        starting: Vec::new(),
-        expired: Vec::new(),
-        failed: Vec::new(),
-        killed: Vec::new(),
-        counts: Counts::default(),
-        deployment_error: None,
-        instability: None,
-        boot_time: None,
-    }
 }

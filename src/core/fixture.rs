@@ -1,10 +1,7 @@
 //! Parameters and descriptions for the tests of this room.
 
 use crate::base::ids::ServiceId;
-use crate::base::time::Duration;
-use crate::core::service::{
-    ClientAbort, Description, LoadBalancing, Origin, Parameters, ScalingPolicy,
-};
+use crate::core::service::{Description, Origin, Parameters, ScalingPolicy};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -16,31 +13,7 @@ pub(crate) fn parameters() -> Parameters {
         mem: 128.0,
         version: "1".into(),
         run_as_user: "nobody".into(),
-        name: None,
-        concurrency_level: 1,
-        env: BTreeMap::new(),
-        metadata: BTreeMap::new(),
-        ports: 1,
-        grace_period: Duration::from_secs(30),
-        health_check_url: "/status".into(),
-        health_check_interval: Duration::from_secs(10),
-        health_check_max_consecutive_failures: 5,
-        health_check_port_index: 0,
-        min_instances: 1,
-        max_instances: 500,
-        scale_factor: 1.0,
-        scale_up_factor: 0.1,
-        scale_down_factor: 0.001,
-        jitter_threshold: 0.5,
-        expired_instance_restart_rate: 0.1,
-        instance_expiry: Some(Duration::from_secs(7200 * 60)),
-        idle_timeout: Some(Duration::from_secs(30 * 60)),
         max_queue_length: 1_000_000,
-        load_balancing: LoadBalancing::Oldest,
-        restart_backoff_factor: 2.0,
-        termination_grace_period: Duration::ZERO,
-        client_abort: ClientAbort::Cut,
-        scaling_policy: ScalingPolicy::Prompt,
         ..Parameters::default()
     }
 }

@@ -77,11 +77,16 @@ impl<E: Engine> Shard<E> {
 
     /// The connection is of no use any more.
     pub(super) fn lost(&mut self, link: Link, cause: &Cause) {
+        self.let_go(link, Shut::Now, cause);
+    }
+
+    /// Forgets a connection and tells its exchanges.
+    fn let_go(&mut self, link: Link, how: Shut, cause: &Cause) {
         let Some(connection) = self.connections.get_mut(link) else { return };
         let streams = std::mem::take(&mut connection.streams);
         let opening = connection.state == State::Opening;
         let side = side(&connection.role);
-        self.drop_link(link, Shut::Now);
+        self.drop_link(link, how);
         for (_, key) in streams {
             self.detach(key, side);
             let event = if opening {
@@ -243,8 +248,8 @@ impl<E: Engine> Shard<E> {
         }
         self.flush(link);
         match needs.close {
-            Close::Now => return self.lost_to(link, Shut::Now),
-            Close::Flush => return self.lost_to(link, Shut::Flush),
+            Close::Now => return self.let_go(link, Shut::Now, &Cause::Closed),
+            Close::Flush => return self.let_go(link, Shut::Flush, &Cause::Closed),
             Close::Open => {}
         }
         let intake = if self.is_choked(link) { 0 } else { needs.intake };
@@ -264,17 +269,6 @@ impl<E: Engine> Shard<E> {
         let connection = &self.connections[link];
         let waiting = connection.unsent + connection.output.len();
         connection.streams.is_empty() && waiting > self.limits.window_bytes as usize
-    }
-
-    fn lost_to(&mut self, link: Link, how: Shut) {
-        let Some(connection) = self.connections.get_mut(link) else { return };
-        let (streams, side) = (std::mem::take(&mut connection.streams), side(&connection.role));
-        self.drop_link(link, how);
-        for (_, key) in streams {
-            self.detach(key, side);
-            self.tell(key, Event::From(side, Part::Cut(&Cause::Closed)));
-            self.carry_out();
-        }
     }
 
     /// A client that has closed its side after a whole request has gone away, unless told

@@ -107,6 +107,23 @@ pub struct State {
 }
 
 impl State {
+    /// Of a service that is only described: it has no instances, and had none.
+    pub fn absent(description: Arc<Description>) -> Self {
+        Self {
+            description,
+            healthy: Vec::new(),
+            unhealthy: Vec::new(),
+            starting: Vec::new(),
+            expired: Vec::new(),
+            failed: Vec::new(),
+            killed: Vec::new(),
+            counts: Counts::default(),
+            deployment_error: None,
+            instability: None,
+            boot_time: None,
+        }
+    }
+
     /// How the service is, in one word.
     pub fn status(&self) -> Status {
         match self.counts {

@@ -1,6 +1,6 @@
 //! A process that a play started. It ends with the value, also when the play panics.
 
-use super::wait::{now, until};
+use super::wait::{until, within};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -70,14 +70,7 @@ impl Process {
 
     /// Whether it ended in time.
     pub(crate) fn ends_within(&mut self, patience: Duration) -> bool {
-        let begun = now();
-        while now() - begun < patience {
-            if self.status().is_some() {
-                return true;
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-        false
+        within(patience, || self.status()).is_some()
     }
 
     /// Ends it at once.

@@ -18,13 +18,20 @@ pub(crate) fn now() -> Instant {
 ///
 /// # Panics
 /// Nothing was there in time.
-pub(crate) fn until<T>(what: &str, patience: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, patience: Duration, look: impl FnMut() -> Option<T>) -> T {
+    within(patience, look).unwrap_or_else(|| panic!("waited {patience:?} in vain: {what}"))
+}
+
+/// Looks until there is something to see, or time is over.
+pub(crate) fn within<T>(patience: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let begun = now();
     loop {
         if let Some(found) = look() {
-            return found;
+            return Some(found);
         }
-        assert!(now() - begun < patience, "waited {patience:?} in vain: {what}");
+        if now() - begun >= patience {
+            return None;
+        }
         thread::sleep(LOOK_INTERVAL);
     }
 }

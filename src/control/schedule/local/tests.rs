@@ -4,7 +4,7 @@ use super::*;
 use crate::base::time::Date;
 use crate::control::schedule::census;
 use crate::core::fact::ServiceFact;
-use crate::core::service::{ClientAbort, LoadBalancing, Origin, Parameters, ScalingPolicy};
+use crate::core::service::{Origin, Parameters};
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
@@ -22,32 +22,12 @@ pub(in crate::control::schedule) fn description(id: &str, cmd: &str) -> Descript
         cpus: 0.5,
         mem: 64.0,
         version: "1".to_owned(),
-        run_as_user: String::new(),
-        name: None,
-        concurrency_level: 1,
-        env: BTreeMap::new(),
-        metadata: BTreeMap::new(),
-        ports: 1,
-        grace_period: Duration::from_secs(30),
-        health_check_url: "/status".to_owned(),
         health_check_interval: Duration::from_secs(1),
-        health_check_max_consecutive_failures: 5,
-        health_check_port_index: 0,
-        min_instances: 1,
         max_instances: 10,
-        scale_factor: 1.0,
-        scale_up_factor: 0.1,
         scale_down_factor: 0.1,
-        jitter_threshold: 0.5,
-        expired_instance_restart_rate: 0.1,
         instance_expiry: None,
         idle_timeout: None,
         max_queue_length: 10,
-        load_balancing: LoadBalancing::Oldest,
-        restart_backoff_factor: 2.0,
-        termination_grace_period: Duration::ZERO,
-        client_abort: ClientAbort::Cut,
-        scaling_policy: ScalingPolicy::Prompt,
         ..Parameters::default()
     };
     let id = ServiceId::new(id);
