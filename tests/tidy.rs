@@ -134,7 +134,8 @@ fn purity(path: &Path, room: &str, text: &str, faults: &mut Vec<String>) {
     if !PURE.contains(&room) {
         return;
     }
-    if is_test(path) {
+    // One type of `base` owns a descriptor, and does nothing with it.
+    if is_test(path) || path.ends_with("src/base/socket.rs") {
         return;
     }
     let tests_begin = |line: &str| line.contains("#[cfg(test)]") || line.contains("#[cfg(all(test");

@@ -3,6 +3,7 @@
 pub mod fault;
 pub mod ids;
 pub mod limits;
+pub mod socket;
 pub mod time;
 
 pub use ::core::net as address;

@@ -9,7 +9,7 @@ use crate::shard::admission::Admission;
 use crate::shard::engine::{Engine, Happening, Link, Shut};
 use crate::shard::settings::HalfClose;
 use crate::shard::state::{Connection, Draining, ExchangeKey, Role, Served, Shard, State, Subject};
-use crate::wire::codec::{Cause, Close, Codec, Input, Needs, Part, Read, Stream};
+use crate::wire::codec::{Cause, Close, Codec, Due, Input, Needs, Part, Read, Stream};
 use crate::wire::head::Head;
 use crate::wire::http1;
 
@@ -58,7 +58,7 @@ impl<E: Engine> Shard<E> {
             node,
             moved: self.now,
             state,
-            intake: usize::MAX,
+            intake: (usize::MAX, Due::Message),
             touched: false,
         };
         self.connections.insert(link, connection);
@@ -257,9 +257,9 @@ impl<E: Engine> Shard<E> {
         if connection.streams.is_empty() && connection.output.capacity() > IDLE_BYTES {
             connection.output = Vec::new(); // it has been sent; few messages are so large
         }
-        if connection.intake != intake {
-            connection.intake = intake;
-            self.engine.receive(link, intake);
+        if connection.intake != (intake, needs.due) {
+            connection.intake = (intake, needs.due);
+            self.engine.receive(link, intake, needs.due);
         }
         self.arm(link, needs.wakeup);
     }

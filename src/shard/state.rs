@@ -23,7 +23,7 @@ use crate::shard::pool::Pool;
 use crate::shard::settings::Settings;
 use crate::shard::wheel::{Node, Wheel};
 use crate::wire::call::{Answer, Call};
-use crate::wire::codec::{Codec, Stream};
+use crate::wire::codec::{Codec, Due, Stream};
 use arc_swap::ArcSwap;
 use slotmap::{Key, KeyData, SecondaryMap, SlotMap};
 use std::collections::{HashMap, VecDeque};
@@ -120,7 +120,7 @@ pub(super) struct Connection {
     /// When bytes last left, or began to wait.
     pub(super) moved: Instant,
     pub(super) state: State,
-    pub(super) intake: usize,
+    pub(super) intake: (usize, Due),
     pub(super) touched: bool,
 }
 

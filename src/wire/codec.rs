@@ -72,6 +72,8 @@ pub struct Read<'a> {
 pub struct Needs {
     /// Bytes it may be given now; 0: do not receive.
     pub intake: usize,
+    /// What those bytes are likely to be.
+    pub due: Due,
     /// Kept bytes can be read on: call `read` with no bytes.
     pub ready: bool,
     /// No stream is open, and a new one may begin on this connection.
@@ -83,6 +85,18 @@ pub struct Needs {
     pub peer_ended: bool,
     /// Whether the connection must go.
     pub close: Close,
+}
+
+/// What may come next on a connection: so that whoever receives can prepare for it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Due {
+    /// A message at any time: a head, and perhaps a small body with it.
+    #[default]
+    Message,
+    /// More of what is being read, at once.
+    More,
+    /// Nothing but the peer's end.
+    Nothing,
 }
 
 /// How a connection ends.

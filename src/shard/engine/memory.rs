@@ -2,7 +2,9 @@
 //! world reads it and says what happened.
 
 use crate::base::address::SocketAddr;
+use crate::base::socket::Socket;
 use crate::shard::engine::{Engine, Link, Shut};
+use crate::wire::codec::Due;
 use slotmap::SlotMap;
 
 /// The wishes of a shard.
@@ -55,12 +57,20 @@ impl Engine for Memory {
         self.links[link].output.append(output);
     }
 
-    fn receive(&mut self, link: Link, bytes: usize) {
+    fn receive(&mut self, link: Link, bytes: usize, _due: Due) {
         self.links[link].room = bytes;
     }
 
     fn close(&mut self, link: Link, how: Shut) {
         self.links[link].shut = Some(how);
+    }
+
+    fn detach(&mut self, _link: Link) -> Option<Socket> {
+        None
+    }
+
+    fn adopt(&mut self, _socket: Socket) -> Link {
+        self.links.insert(Wire::default())
     }
 
     fn is_quiet(&self) -> bool {

@@ -13,7 +13,8 @@ pub mod memory;
 pub mod streams;
 
 use crate::base::address::SocketAddr;
-use crate::wire::codec::Cause;
+use crate::base::socket::Socket;
+use crate::wire::codec::{Cause, Due};
 
 slotmap::new_key_type! {
     /// A connection, in either direction.
@@ -56,11 +57,17 @@ pub trait Engine {
     /// Takes all of `output` and sends it; each part that left is reported by `Sent`.
     fn send(&mut self, link: Link, output: &mut Vec<u8>);
 
-    /// Sets how many bytes may be received from now on; 0 stops.
-    fn receive(&mut self, link: Link, bytes: usize);
+    /// Sets how many bytes may be received from now on, and what they are likely to be; 0 stops.
+    fn receive(&mut self, link: Link, bytes: usize, due: Due);
 
     /// Closes, and forgets the link.
     fn close(&mut self, link: Link, how: Shut);
+
+    /// Takes a connection out of the driver, if nothing is under way on it; the link is forgotten.
+    fn detach(&mut self, link: Link) -> Option<Socket>;
+
+    /// Takes over a connection that was detached, here or from another driver.
+    fn adopt(&mut self, socket: Socket) -> Link;
 
     /// Whether nothing is left to be sent, also on links that were closed.
     fn is_quiet(&self) -> bool;

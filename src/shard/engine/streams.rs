@@ -7,9 +7,10 @@
 
 use crate::base::address::SocketAddr;
 use crate::base::limits::Limits;
+use crate::base::socket::Socket;
 use crate::base::time::Duration;
 use crate::shard::engine::{Engine, Happening, Link, Shut};
-use crate::wire::codec::Cause;
+use crate::wire::codec::{Cause, Due};
 use futures_lite::{AsyncRead, AsyncWrite};
 use glommio::net::{TcpListener, TcpStream};
 use glommio::timer::Timer;
@@ -136,7 +137,7 @@ impl Engine for Streams {
         output.clear();
     }
 
-    fn receive(&mut self, link: Link, bytes: usize) {
+    fn receive(&mut self, link: Link, bytes: usize, _due: Due) {
         if self.links.get(link).is_some_and(|it| it.room != bytes) {
             self.wish(link, |it| it.room = bytes);
         }
@@ -144,6 +145,22 @@ impl Engine for Streams {
 
     fn close(&mut self, link: Link, how: Shut) {
         self.wish(link, |it| it.shut = Some(how));
+    }
+
+    fn detach(&mut self, _link: Link) -> Option<Socket> {
+        None
+    }
+
+    fn adopt(&mut self, socket: Socket) -> Link {
+        let link = self.links.insert(Wish::default());
+        let owner = self.owner();
+        let stream = connected(socket);
+        glommio::spawn_local(async move {
+            futures_lite::future::yield_now().await;
+            serve(stream, link, owner).await;
+        })
+        .detach();
+        link
     }
 
     fn is_quiet(&self) -> bool {
@@ -179,6 +196,12 @@ pub async fn accept(listener: std::net::TcpListener, owner: Shared) {
 fn adopted(listener: std::net::TcpListener) -> TcpListener {
     // SAFETY: the descriptor is a listening socket, owned by nobody else from here on.
     unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) }
+}
+
+#[expect(unsafe_code, reason = "glommio's stream cannot be made from a safe one")]
+fn connected(socket: Socket) -> TcpStream {
+    // SAFETY: the descriptor is a connected socket, owned by nobody else from here on.
+    unsafe { TcpStream::from_raw_fd(socket.into_inner().into_raw_fd()) }
 }
 
 /// glommio accepts without CLOEXEC. Children close what they inherit; this covers other ways.

@@ -16,7 +16,7 @@ use super::parse::{self, Wrong};
 use crate::base::fault::{Class, Fault};
 use crate::base::limits::Limits;
 use crate::base::time::Instant;
-use crate::wire::codec::{Cause, Close, Codec, Input, Needs, Part, Read, Stream};
+use crate::wire::codec::{Cause, Close, Codec, Due, Input, Needs, Part, Read, Stream};
 use crate::wire::head::{Head, Length};
 use http::Method;
 
@@ -218,6 +218,7 @@ impl Codec for Client {
         };
         Needs {
             intake,
+            due: if self.phase == Phase::Idle { Due::Nothing } else { Due::More },
             ready: self.phase == Phase::Body && self.inlet.is_ready(),
             idle: self.phase == Phase::Idle && !self.retiring,
             wakeup: None,

@@ -19,7 +19,7 @@ use super::parse::{self, Facts, Wrong};
 use crate::base::fault::{Class, Fault};
 use crate::base::limits::Limits;
 use crate::base::time::{Duration, Instant};
-use crate::wire::codec::{Cause, Close, Codec, Input, Needs, Part, Read, Stream};
+use crate::wire::codec::{Cause, Close, Codec, Due, Input, Needs, Part, Read, Stream};
 use crate::wire::fields::Fields;
 use crate::wire::head::{Head, Length};
 use crate::wire::problem;
@@ -365,6 +365,7 @@ impl Codec for Server {
         };
         Needs {
             intake,
+            due: if self.phase == Phase::Body && self.wanted { Due::More } else { Due::Message },
             ready: match self.phase {
                 Phase::Head => self.unread,
                 Phase::Body => self.inlet.is_ready(),
