@@ -10,6 +10,7 @@
 
 pub mod coop;
 pub mod memory;
+pub mod ring;
 pub mod streams;
 
 use crate::base::address::SocketAddr;
