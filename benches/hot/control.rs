@@ -20,8 +20,9 @@ pub(crate) fn wheel() -> Rule {
     let mut now = Instant(0);
     let mut wheel = Wheel::new(now);
     let nodes: Vec<_> = (0..1000_u32).map(|it| wheel.add(it)).collect();
-    for node in &nodes {
-        wheel.arm(*node, Some(now + Duration::from_secs(1_000_000)));
+    let far = now + Duration::from_secs(1_000_000_000);
+    for (at, node) in (0..).zip(&nodes) {
+        wheel.arm(*node, Some(far + Duration::from_millis(17 * at)));
     }
     let mut due = Vec::new();
     Box::new(move || {
