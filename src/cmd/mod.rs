@@ -3,4 +3,5 @@
 pub mod demo;
 mod host;
 pub mod instance;
+pub mod load;
 pub mod serve;
