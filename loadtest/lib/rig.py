@@ -414,6 +414,8 @@ def measure(process, path, connections, seconds, load_cores, proxy_core=None, **
     }
     if proxy_core is not None:
         result["proxy_core_busy"] = busy(cores, after, proxy_core)
+        # What is busy there and not the proxy is somebody else: the machine is not quiet.
+        result["proxy_core_own"] = cpu / 1e3 / it["duration_us"]
     return result
 
 
