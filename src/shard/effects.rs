@@ -411,7 +411,7 @@ impl<E: Engine> Shard<E> {
             Put::Free => {}
             Put::PassOn(mut seat) => {
                 // At home it stays in the pool until it is known who gets the slot.
-                if home != self.post.me {
+                if home != self.post.me && seat.slots().waiting.any() {
                     self.send_along(&mut seat);
                 }
                 self.post.send(home, Letter::Settle(Settle { seat, outcome }));

@@ -3,8 +3,8 @@
 //!
 //! Must hold: only a connection on which nothing is under way travels, and its driver has forgotten
 //! it before anybody else is told of it. An idle connection leaves a shard only with a seat that
-//! leaves too, and only while somebody waits; it is idle again where the seat is used, or closes
-//! with the seat. A client is handed on once at most, before anything was read from it, and counts
+//! leaves too, to somebody who waits; it is idle again where the seat is used, or closes with the
+//! seat. A client is handed on once at most, before anything was read from it, and counts
 //! for the shard that gets it from the moment it is sent; that one refuses nobody.
 
 use crate::base::address::SocketAddr;
@@ -29,7 +29,7 @@ impl<E: Engine> Shard<E> {
 
     /// Lets the idle connection that was used last go with a seat that leaves this shard.
     pub(super) fn send_along(&mut self, seat: &mut Seat) {
-        if seat.carries() || !seat.slots().waiting.any() {
+        if seat.carries() {
             return;
         }
         let instance = seat.instance().clone();
