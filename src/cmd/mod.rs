@@ -3,4 +3,6 @@
 pub mod demo;
 mod host;
 pub mod instance;
+mod listeners;
 pub mod serve;
+mod sockets;

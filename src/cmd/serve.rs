@@ -2,7 +2,8 @@
 
 use crate::api::{self, About};
 use crate::base::time::Duration;
-use crate::cmd::host;
+use crate::cmd::listeners::{self, Bound};
+use crate::cmd::{host, sockets};
 use crate::config::{AccessLog, Config, File, Log, Scheduler, Written};
 use crate::control::access_log::{self, Destination};
 use crate::control::data_dir::DataDir;
@@ -38,8 +39,6 @@ use std::thread::JoinHandle;
 const EVENTS: usize = 64 * 1024;
 /// Calls that wait for the API.
 const CALLS: usize = 1024;
-/// Connections the kernel keeps for each listener.
-const BACKLOG: i32 = 4096;
 /// Exit codes: refused to start, misused, drain cut short.
 const REFUSED: u8 = 1;
 const MISUSED: u8 = 2;
@@ -129,8 +128,10 @@ impl Router {
     /// Why it cannot start, and what to do.
     pub fn start(config: Config) -> Result<Self, String> {
         host::check(&config)?;
+        let (io, path) = sockets::choose(&config.io)?;
+        tracing::info!("sockets: {path}");
         let data_dir = DataDir::open(&config.data_dir).map_err(|error| error.to_string())?;
-        let listeners = listen(&config)?;
+        let listeners = listeners::listen(&config)?;
         let addresses = listeners.iter().map(|it| it.address).collect();
         let (events, happens) = sync_channel(EVENTS);
         let (calls, called) = sync_channel(CALLS);
@@ -152,7 +153,7 @@ impl Router {
         let control = start_control(plane, &config, happens)?;
         let ways = posts.iter().map(|it| it.bell().clone()).collect();
         let settings = Arc::new(settings(&config, &listeners));
-        let about = about(&config, &settings, &listeners);
+        let about = about(&config, &settings, &listeners, &path);
         let answers = start_api(ways, called, (&catalogue, about), &events)?;
         let writer = start_access_log(&config)?;
         let mut shards = Vec::new();
@@ -167,7 +168,7 @@ impl Router {
             };
             shards.push((*core, joins));
         }
-        start_shards(shards, listeners)?;
+        start_shards(shards, listeners, io)?;
         Ok(Self { addresses, events, control, writer, _data_dir: data_dir })
     }
 
@@ -203,67 +204,6 @@ impl Router {
             Ended::CutShort => CUT_SHORT,
         }
     }
-}
-
-/// A listener of one address: one socket for each shard.
-struct Bound {
-    address: SocketAddr,
-    sockets: Vec<TcpListener>,
-}
-
-/// Binds every address once alone, so that a taken port is noticed and port 0 is resolved, then
-/// once for each shard.
-fn listen(config: &Config) -> Result<Vec<Bound>, String> {
-    config
-        .listen
-        .iter()
-        .map(|address| {
-            let alone = bind(address, Sharing::Alone).map_err(|error| explain(address, &error))?;
-            let resolved = alone.local_addr().map_err(|error| explain(address, &error))?;
-            drop(alone);
-            let sockets = config.cores.iter().map(|_| bind(&resolved, Sharing::Shared)).collect();
-            let sockets: io::Result<Vec<_>> = sockets;
-            let sockets = sockets.map_err(|error| explain(address, &error))?;
-            Ok(Bound { address: resolved, sockets })
-        })
-        .collect()
-}
-
-/// Why nobody can listen there, and the cure.
-fn explain(address: &SocketAddr, error: &io::Error) -> String {
-    let why = match error.kind() {
-        io::ErrorKind::AddrInUse => "another program does".to_owned(),
-        io::ErrorKind::AddrNotAvailable => {
-            "no interface of this machine has that address".to_owned()
-        }
-        io::ErrorKind::PermissionDenied => "ports below 1024 need privileges".to_owned(),
-        _ => error.to_string(),
-    };
-    format!("cannot listen on {address}: {why}; choose another --listen")
-}
-
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum Sharing {
-    Alone,
-    Shared,
-}
-
-fn bind(address: &SocketAddr, sharing: Sharing) -> io::Result<TcpListener> {
-    use socket2::{Domain, Socket, Type};
-    let socket = Socket::new(Domain::for_address(*address), Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    if sharing == Sharing::Shared {
-        socket.set_reuse_port(true)?;
-    }
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&(*address).into())?;
-    if sharing == Sharing::Shared {
-        socket.listen(BACKLOG)?;
-    }
-    Ok(socket.into())
 }
 
 fn notices(events: &SyncSender<Event>) -> Notices {
@@ -383,9 +323,11 @@ fn start_access_log(config: &Config) -> Result<Option<access_log::Writer>, Strin
         .map_err(|error| format!("cannot write the access log: {error}; look at --access-log"))
 }
 
-fn about(config: &Config, settings: &Settings, listeners: &[Bound]) -> About {
+fn about(config: &Config, settings: &Settings, listeners: &[Bound], path: &str) -> About {
+    let mut json = config.to_json();
+    json["io-path"] = path.into();
     About {
-        settings: config.to_json(),
+        settings: json,
         started: clock::date(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         address: listeners[0].address,
@@ -424,7 +366,11 @@ fn hosts(config: &Config, listeners: &[Bound]) -> Hosts {
     Hosts::new(names, addresses)
 }
 
-fn start_shards(shards: Vec<(usize, Joins)>, listeners: Vec<Bound>) -> Result<(), String> {
+fn start_shards(
+    shards: Vec<(usize, Joins)>,
+    listeners: Vec<Bound>,
+    io: shard::Io,
+) -> Result<(), String> {
     let (ready, is_ready) = channel();
     let count = shards.len();
     let mut sockets: Vec<Vec<TcpListener>> = (0..count).map(|_| Vec::new()).collect();
@@ -436,13 +382,15 @@ fn start_shards(shards: Vec<(usize, Joins)>, listeners: Vec<Bound>) -> Result<()
     let seed = clock::date().0;
     for ((core, joins), listeners) in shards.into_iter().zip(sockets) {
         let unique = seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ (core as u64) << 48;
-        let start = Start { core, joins, listeners, unique, ready: ready.clone() };
+        let start = Start { core, joins, listeners, unique, io, ready: ready.clone() };
         shard::start(start).map_err(rings)?;
     }
     drop(ready);
     for _ in 0..count {
-        if is_ready.recv_timeout(Duration::from_secs(30)).is_err() {
-            return Err("a shard did not start; see the messages above".to_owned());
+        match is_ready.recv_timeout(Duration::from_secs(30)) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(rings(error)),
+            Err(_) => return Err("a shard did not start; see the messages above".to_owned()),
         }
     }
     Ok(())

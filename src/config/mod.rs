@@ -4,6 +4,7 @@
 //! overrides the defaults; unknown keys are refused, and all mistakes are reported at once.
 
 mod file;
+mod io;
 mod mistakes;
 mod resolve;
 mod resolved;
@@ -12,5 +13,6 @@ mod tests;
 mod written;
 
 pub use file::File;
+pub use io::{Driver, Io, RING_FEATURES, WrittenIo};
 pub use resolved::{AccessLog, Config, Log, Scheduler};
 pub use written::{Bounds, Written};

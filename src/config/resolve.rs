@@ -84,6 +84,7 @@ impl Written {
                 .within("gc-interval-ms", self.gc_interval_ms, &GC_INTERVAL_MS)
                 .map_or(Duration::from_secs(60), Duration::from_millis),
             broken_timeout: self.broken_timeout(mistakes),
+            io: self.sockets.resolve(mistakes),
             limits: self.bounds.limits(mistakes),
             defaults,
         }

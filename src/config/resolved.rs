@@ -1,5 +1,6 @@
 //! The settings of a router, as resolved, and how they are shown.
 
+use super::io::Io;
 use super::written::{Bounds, Written};
 use crate::base::address::SocketAddr;
 use crate::base::limits::Limits;
@@ -52,6 +53,8 @@ pub struct Config {
     pub gc_interval: Duration,
     /// When a broken service is given up.
     pub broken_timeout: Duration,
+    /// How sockets are driven.
+    pub io: Io,
     /// Every bound of the data path.
     pub limits: Limits,
 }
@@ -87,6 +90,7 @@ impl Config {
             drain_secs: Some(self.drain.as_secs()),
             gc_interval_ms: millis(self.gc_interval),
             broken_service_timeout_mins: Some(self.broken_timeout.as_secs() / 60),
+            sockets: self.io.to_written(),
             bounds: Bounds {
                 max_clients: Some(limits.clients_per_shard as u64),
                 max_head_bytes: Some(limits.head_bytes as u64),

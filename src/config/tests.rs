@@ -36,6 +36,15 @@ log-level = 'debug'
 drain-secs = 3600
 gc-interval-ms = 10
 broken-service-timeout-mins = 10080
+io = 'ring'
+ring-depth = 64
+ring-without = ['message-ring']
+receive-buffers = 16
+receive-buffer-bytes = 4096
+body-buffers = 32768
+body-buffer-bytes = 4096
+spin-us = 10000
+backlog = 65535
 max-clients = 1
 max-head-bytes = 1048576
 window-bytes = 67108864
@@ -119,7 +128,8 @@ fn every_number_has_a_least_and_a_greatest_value() {
     let (mut numbers, usual) = (0, from_file("").to_json());
     for key in Written::keys().iter().filter(|key| usual[key.as_str()].is_u64()) {
         numbers += 1;
-        let none_is_right = ["drain-secs", "broken-service-timeout-mins"].contains(&key.as_str());
+        let none_is_right =
+            ["drain-secs", "broken-service-timeout-mins", "spin-us"].contains(&key.as_str());
         for (given, refused) in [("0", !none_is_right), ("9223372036854775807", true)] {
             let file = File::parse("a.toml".into(), &format!("{key} = {given}"));
             let result = Written::default().resolve_over(file, &[0]);
@@ -129,7 +139,7 @@ fn every_number_has_a_least_and_a_greatest_value() {
             assert!(mistakes.len() == 1 && mistakes[0].starts_with(&begin), "{mistakes:?}");
         }
     }
-    assert_eq!(numbers, 18);
+    assert_eq!(numbers, 25);
     // The command line takes more digits than a file.
     let mut written = Written { broken_service_timeout_mins: Some(u64::MAX), ..Written::default() };
     written.bounds.max_waiting = Some(u64::MAX);

@@ -1,5 +1,6 @@
 //! The settings of a router, as they are written.
 
+use super::io::WrittenIo;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -70,6 +71,10 @@ pub struct Written {
     /// A service that cannot run is deleted after so long [default: 30]
     #[arg(long, value_name = "MINUTES")]
     pub broken_service_timeout_mins: Option<u64>,
+    /// How sockets are driven.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub sockets: WrittenIo,
     /// Limits of connections and messages.
     #[command(flatten)]
     #[serde(flatten)]
@@ -155,6 +160,7 @@ impl Written {
             broken_service_timeout_mins: self
                 .broken_service_timeout_mins
                 .or(file.broken_service_timeout_mins),
+            sockets: self.sockets.over(file.sockets),
             bounds: self.bounds.over(file.bounds),
         }
     }

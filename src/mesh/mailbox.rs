@@ -15,26 +15,57 @@ use crossbeam_utils::CachePadded;
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering, fence};
 use std::task::Waker;
 
 /// Letters that fit in one lane before the sender's outbox is used.
 const LANE: usize = 512;
 
 /// Wakes one receiver from any thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Bell {
     asleep: AtomicBool,
     waker: AtomicWaker,
+    /// Descriptor of the ring by which another ring can wake the receiver; below 0: none.
+    ring: AtomicI32,
+}
+
+impl Default for Bell {
+    fn default() -> Self {
+        Self { asleep: AtomicBool::new(false), waker: AtomicWaker::new(), ring: AtomicI32::new(-1) }
+    }
 }
 
 impl Bell {
     /// Wakes the receiver if it sleeps.
     pub fn ring(&self) {
-        fence(Ordering::SeqCst);
-        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel) {
-            self.waker.wake();
+        if self.must_ring() {
+            self.wake();
         }
+    }
+
+    /// Wakes the receiver.
+    pub fn wake(&self) {
+        self.waker.wake();
+    }
+
+    /// Whether the receiver sleeps, and whoever asks is the one who wakes it.
+    fn must_ring(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel)
+    }
+
+    /// How the receiver is woken from now on, each time it dozes: by its ring, or by `waker`.
+    pub fn hang(&self, ring: i32, waker: &Waker) {
+        self.waker.register(waker);
+        self.ring.store(ring, Ordering::Release);
+    }
+
+    /// The receiver is about to sleep, and will be woken as was said to `hang`; it must look into
+    /// its lanes once more after this.
+    pub fn dozes(&self) {
+        self.asleep.store(true, Ordering::Release);
+        fence(Ordering::SeqCst);
     }
 
     /// The receiver is about to sleep; it must look into its lanes once more after this.
@@ -61,12 +92,16 @@ pub struct Lane<T> {
 impl<T> Lane<T> {
     /// Sends; keeps what does not fit.
     pub fn send(&mut self, letter: T) {
+        self.put(letter);
+        self.bell.ring();
+    }
+
+    fn put(&mut self, letter: T) {
         if !self.outbox.is_empty() {
             self.outbox.push_back(letter);
         } else if let Err(rtrb::PushError::Full(letter)) = self.ring.push(letter) {
             self.outbox.push_back(letter);
         }
-        self.bell.ring();
     }
 
     /// Tries again to send what was kept; whether nothing is left.
@@ -105,6 +140,8 @@ pub struct ShardPost {
     unsent: VecDeque<Notice>,
     bell: Arc<Bell>,
     seen: Arc<CachePadded<AtomicU64>>,
+    /// Shards to be woken through their rings, one bit each; if this shard has a ring.
+    knocks: Option<u64>,
 }
 
 impl std::fmt::Debug for ShardPost {
@@ -119,10 +156,42 @@ impl ShardPost {
         match &mut self.to[usize::from(to.0)] {
             Some(lane) => {
                 self.sent += 1;
-                lane.send(letter);
+                match &mut self.knocks {
+                    None => lane.send(letter),
+                    Some(knocks) => {
+                        lane.put(letter);
+                        if lane.bell.must_ring() {
+                            *knocks |= 1 << to.0;
+                        }
+                    }
+                }
             }
             None => self.own.push_back(letter),
         }
+    }
+
+    /// From now on other shards are not woken at once: see [`Self::knock`].
+    pub fn knocks(&mut self) {
+        self.knocks = Some(0);
+    }
+
+    /// A shard that must be woken, and its ring, if it has one.
+    pub fn knock(&mut self) -> Option<(usize, i32)> {
+        let knocks = self.knocks.as_mut().filter(|it| **it != 0)?;
+        let shard = knocks.trailing_zeros() as usize;
+        *knocks &= *knocks - 1;
+        Some((shard, self.bell_of(shard)?.ring.load(Ordering::Acquire)))
+    }
+
+    /// Wakes another shard, however it may be done.
+    pub fn wake(&self, shard: usize) {
+        if let Some(bell) = self.bell_of(shard) {
+            bell.wake();
+        }
+    }
+
+    fn bell_of(&self, shard: usize) -> Option<&Bell> {
+        self.to.get(shard)?.as_ref().map(|it| &*it.bell)
     }
 
     /// Tells the control thread.
@@ -259,6 +328,7 @@ pub fn join(shards: usize, notices: impl Fn() -> Notices) -> (Vec<ShardPost>, Co
                 unsent: VecDeque::new(),
                 bell: bell.clone(),
                 seen,
+                knocks: None,
             }
         })
         .collect();

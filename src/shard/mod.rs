@@ -5,6 +5,7 @@ pub mod admission;
 pub mod desk;
 mod effects;
 pub mod engine;
+mod host;
 mod links;
 pub mod pool;
 pub mod run;
@@ -16,6 +17,6 @@ mod travel;
 mod turn;
 pub mod wheel;
 
-pub use run::{Start, start};
+pub use run::{Io, Start, start};
 pub use settings::{Accept, HalfClose, Settings};
 pub use state::{Joins, Shard};

@@ -3,7 +3,9 @@
 use crate::base::time::Duration;
 use crate::mesh::clock;
 use crate::shard::engine::Happening;
+use crate::shard::engine::ring::{Ring, Tuning};
 use crate::shard::engine::streams::{Listening, Name, Owner, Shared, Streams};
+use crate::shard::host::host;
 use crate::shard::state::{Draining, Joins, Shard};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use std::cell::RefCell;
@@ -22,6 +24,15 @@ const IO_MEMORY: usize = 64 << 10;
 const RING_DEPTH: usize = 1024;
 const PREEMPT: Duration = Duration::from_millis(1);
 
+/// What drives the sockets of a shard.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Io {
+    /// A ring of its own.
+    Ring(Tuning),
+    /// glommio's streams.
+    Streams,
+}
+
 /// What a shard needs to start.
 #[derive(Debug)]
 pub struct Start {
@@ -33,8 +44,10 @@ pub struct Start {
     pub listeners: Vec<std::net::TcpListener>,
     /// Where its correlation ids begin.
     pub unique: u64,
-    /// Told when it accepts.
-    pub ready: Sender<()>,
+    /// What drives its sockets.
+    pub io: Io,
+    /// Told when it accepts, or why it cannot.
+    pub ready: Sender<io::Result<()>>,
 }
 
 /// Starts a shard on a thread of its own.
@@ -48,11 +61,33 @@ pub fn start(start: Start) -> io::Result<ExecutorJoinHandle<()>> {
         .io_memory(IO_MEMORY)
         .ring_depth(RING_DEPTH)
         .preempt_timer(PREEMPT)
-        .spawn(move || run(start))
+        .spawn(move || async move {
+            match start.io {
+                Io::Ring(tuning) => run_ring(start, tuning).await,
+                Io::Streams => run_streams(start).await,
+            }
+        })
         .map_err(|error| io::Error::other(error.to_string()))
 }
 
-async fn run(start: Start) {
+async fn run_ring(start: Start, tuning: Tuning) {
+    let now = clock::now();
+    let made = Ring::new(tuning, &start.joins.settings.limits, now).and_then(|ring| {
+        let shard = Shard::new(ring, start.joins, start.unique, now);
+        host(shard, start.listeners)
+    });
+    match made {
+        Ok(host) => {
+            let _ = start.ready.send(Ok(()));
+            host.await;
+        }
+        Err(error) => {
+            let _ = start.ready.send(Err(error));
+        }
+    }
+}
+
+async fn run_streams(start: Start) {
     let streams = Streams::new(&start.joins.settings.limits);
     let shard = Shard::new(streams, start.joins, start.unique, clock::now());
     let shard = Rc::new(RefCell::new(shard));
@@ -64,7 +99,7 @@ async fn run(start: Start) {
     let listening: Vec<_> = start.listeners.into_iter().enumerate().map(begin).collect();
     glommio::spawn_local(tick(shard.clone())).detach();
     glommio::spawn_local(mail(shard.clone())).detach();
-    let _ = start.ready.send(());
+    let _ = start.ready.send(Ok(()));
     drained(&shard).await;
     for it in listening {
         it.close().await;

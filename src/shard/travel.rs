@@ -4,8 +4,8 @@
 //! Must hold: only a connection on which nothing is under way travels, and its driver has forgotten
 //! it before anybody else is told of it. An idle connection leaves a shard only with a seat that
 //! leaves too, to somebody who waits; it is idle again where the seat is used, or closes with the
-//! seat. A client is handed on once at most, before anything was read from it, and counts
-//! for the shard that gets it from the moment it is sent; that one refuses nobody.
+//! seat. A client is handed on once at most, before anything was read from it, and counts for the
+//! shard that gets it from the moment it is sent; that one refuses nobody.
 
 use crate::base::address::SocketAddr;
 use crate::base::socket::Socket;

@@ -13,6 +13,7 @@ use crate::base::ids::ShardId;
 use crate::base::socket::Socket;
 use crate::base::time::Duration;
 use crate::shard::engine::Happening;
+use crate::shard::engine::closing::take_nobody_new;
 use crate::shard::engine::streams::{Shared, Wish, connected, serve};
 use futures_lite::AsyncRead;
 use std::future::poll_fn;
@@ -26,8 +27,6 @@ use std::rc::Rc;
 const BURST: usize = 64;
 /// Pause after the kernel refused another descriptor.
 const PAUSE: Duration = Duration::from_millis(50);
-/// The instruction of a packet filter that ends it; with 0, nothing of the packet is let through.
-const FILTER_RETURN: u16 = 0x06;
 
 /// A listener that is being accepted from.
 pub struct Listening {
@@ -64,11 +63,7 @@ impl Listening {
     /// Accepts whoever has connected, and closes.
     pub async fn close(self) {
         self.task.cancel().await;
-        let nothing = [socket2::SockFilter::new(FILTER_RETURN, 0, 0, 0)];
-        if let Err(error) = socket2::SockRef::from(&*self.listener).attach_filter(&nothing) {
-            // Then whoever connects between the last look and the end is reset.
-            tracing::debug!(%error, "a listener cannot be told to take nobody new");
-        }
+        take_nobody_new(&self.listener);
         let Name { shard, listener } = self.name;
         let mut last = 0;
         loop {

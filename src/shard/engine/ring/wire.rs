@@ -1,0 +1,166 @@
+//! One connection, as the ring driver sees it.
+
+use crate::base::time::Instant;
+use crate::wire::codec::Due;
+use socket2::SockAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Memory for output that a quiet connection keeps.
+const KEPT_BYTES: usize = 16 << 10;
+
+/// How far a connection is.
+///
+/// ```text
+///   Opening ──► Open ──► Flushing ──► Lingering ──► Closing ──► forgotten
+///      └─────────┴───────────┴─────────────┘ at once ▲
+/// ```
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Phase {
+    Opening,
+    Open,
+    /// The shard has forgotten it; what was given is still sent.
+    Flushing,
+    /// All has been sent, and the peer has a moment to read it.
+    Lingering,
+    /// It goes as soon as nothing is under way on it.
+    Closing,
+}
+
+/// Which receive is under way.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Receiving {
+    No,
+    Once,
+    Many,
+}
+
+/// What is to be said of a connection after all it has received.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Tail {
+    Ended,
+    Broken,
+}
+
+#[derive(Debug)]
+pub(super) struct Wire {
+    /// Absent only if none could be made.
+    pub(super) socket: Option<OwnedFd>,
+    pub(super) phase: Phase,
+    pub(super) receiving: Receiving,
+    /// The receive under way has been told to end.
+    pub(super) stopping: bool,
+    /// Everything under way has been told to end.
+    pub(super) ending: bool,
+    /// A send is under way; `output` must not change.
+    pub(super) sends: bool,
+    /// Being sent, up to `at` sent.
+    pub(super) output: Vec<u8>,
+    pub(super) at: usize,
+    /// To be sent after it.
+    pub(super) next: Vec<u8>,
+    pub(super) room: usize,
+    pub(super) due: Due,
+    /// Received beyond the room there was.
+    pub(super) spill: Vec<u8>,
+    pub(super) tail: Option<Tail>,
+    /// The tail has been told.
+    pub(super) told: bool,
+    /// It takes nothing any more, though it may have said something before.
+    pub(super) deaf: bool,
+    /// Its receives fill their buffers: larger ones pay.
+    pub(super) large: bool,
+    /// The receive under way was asked for with one.
+    pub(super) asked_large: bool,
+    /// In the list of those to be looked at.
+    pub(super) touched: bool,
+    /// In the list of those whose end is watched after a while.
+    pub(super) waits: bool,
+    /// Nothing is due since then.
+    pub(super) quiet_since: Instant,
+    /// Bytes still read while lingering.
+    pub(super) lingers: usize,
+    /// Where it connects to, while it does.
+    pub(super) address: Option<Box<SockAddr>>,
+}
+
+impl Wire {
+    pub(super) fn new(socket: Option<OwnedFd>, phase: Phase) -> Self {
+        Self {
+            socket,
+            phase,
+            receiving: Receiving::No,
+            stopping: false,
+            ending: false,
+            sends: false,
+            output: Vec::new(),
+            at: 0,
+            next: Vec::new(),
+            room: 0,
+            due: Due::Message,
+            spill: Vec::new(),
+            tail: None,
+            told: false,
+            deaf: false,
+            large: false,
+            asked_large: false,
+            touched: false,
+            waits: false,
+            quiet_since: Instant(0),
+            lingers: 0,
+            address: None,
+        }
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_ref().expect("operations are begun on sockets").as_fd()
+    }
+
+    /// Whether the kernel still has something of it.
+    pub(super) fn is_busy(&self) -> bool {
+        self.sends || self.receiving != Receiving::No || self.address.is_some()
+    }
+
+    /// Whether all that was given has been sent.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.at == self.output.len() && self.next.is_empty()
+    }
+
+    /// Whether bytes are kept that were not told.
+    pub(super) fn has_spill(&self) -> bool {
+        !self.spill.is_empty()
+    }
+
+    /// Takes output over, after what is there.
+    pub(super) fn give(&mut self, output: &mut Vec<u8>) {
+        if self.deaf {
+            return output.clear();
+        }
+        let queue = if self.sends { &mut self.next } else { &mut self.output };
+        if queue.is_empty() {
+            std::mem::swap(queue, output);
+        } else {
+            queue.append(output);
+        }
+    }
+
+    /// So many bytes have left.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        self.sends = false;
+        self.at += bytes;
+        if self.at == self.output.len() {
+            self.output.clear();
+            self.at = 0;
+            std::mem::swap(&mut self.output, &mut self.next);
+            self.next.shrink_to(KEPT_BYTES);
+        }
+    }
+
+    /// What is left to be sent will not be.
+    pub(super) fn drop_output(&mut self) {
+        self.next = Vec::new();
+        if !self.sends {
+            self.output = Vec::new();
+            self.at = 0;
+        }
+    }
+}
