@@ -409,7 +409,13 @@ impl<E: Engine> Shard<E> {
         let service = seat.service().clone();
         match seat.put() {
             Put::Free => {}
-            Put::PassOn(seat) => self.post.send(home, Letter::Settle(Settle { seat, outcome })),
+            Put::PassOn(mut seat) => {
+                // At home it stays in the pool until it is known who gets the slot.
+                if home != self.post.me && seat.slots().waiting.any() {
+                    self.send_along(&mut seat);
+                }
+                self.post.send(home, Letter::Settle(Settle { seat, outcome }));
+            }
             Put::LookAgain => self.post.send(home, Letter::LookAgain(service)),
         }
     }

@@ -21,10 +21,7 @@ impl<E: Engine> Shard<E> {
     pub fn happened(&mut self, happening: Happening<'_>, now: Instant) {
         self.now = now;
         match happening {
-            Happening::Accepted(link, peer) => {
-                let codec = http1::Server::new(&self.settings.limits, now);
-                self.accepted(link, peer, Box::new(codec));
-            }
+            Happening::Accepted(link, peer) => self.arrived(link, peer),
             Happening::Opened(link) => self.opened(link),
             Happening::OpenFailed(link, cause) => self.lost(link, &cause),
             Happening::Received(link, bytes) => self.read_all(link, Input::Bytes(bytes)),
@@ -36,14 +33,25 @@ impl<E: Engine> Shard<E> {
     }
 
     /// A client connected, speaking what its codec speaks.
-    pub fn accepted(&mut self, link: Link, peer: SocketAddr, mut codec: Box<dyn Codec>) {
+    pub fn accepted(&mut self, link: Link, peer: SocketAddr, codec: Box<dyn Codec>) {
+        self.settings.clients.arrived(self.post.me);
+        self.welcome(link, peer, codec);
+        self.settle_links();
+    }
+
+    /// What a client speaks.
+    pub(super) fn greet(&self) -> Box<dyn Codec> {
+        Box::new(http1::Server::new(&self.settings.limits, self.now))
+    }
+
+    /// Serves a client that has been counted.
+    pub(super) fn welcome(&mut self, link: Link, peer: SocketAddr, mut codec: Box<dyn Codec>) {
         if self.draining != Draining::No {
             codec.retire(); // it was on its way when the end began
         }
         self.clients += 1;
         self.insert(link, Role::Client(peer), codec, State::Open);
         self.touch(link);
-        self.settle_links();
     }
 
     pub(super) fn insert(&mut self, link: Link, role: Role, codec: Box<dyn Codec>, state: State) {

@@ -8,6 +8,7 @@
 //! Must hold: received bytes are lent for the call; no more is received than was asked for; bytes
 //! are sent in the order in which they were given.
 
+mod closing;
 pub mod coop;
 pub mod memory;
 pub mod ring;
@@ -70,6 +71,6 @@ pub trait Engine {
     /// Takes over a connection that was detached, here or from another driver.
     fn adopt(&mut self, socket: Socket) -> Link;
 
-    /// Whether nothing is left to be sent, also on links that were closed.
+    /// Whether nothing is left to be sent, also on links that were closed, and no listener is open.
     fn is_quiet(&self) -> bool;
 }

@@ -57,6 +57,11 @@ impl Connection {
         self.response_to(&request.method)
     }
 
+    /// Sends a request, if it can.
+    pub(crate) fn try_send(&mut self, request: &Request) -> io::Result<()> {
+        self.stream.write_all(&request.bytes(self.to))
+    }
+
     /// Sends a request.
     pub(crate) fn send(&mut self, request: &Request) {
         self.write(&request.bytes(self.to));

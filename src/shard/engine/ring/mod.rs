@@ -350,6 +350,6 @@ impl Engine for Ring {
     }
 
     fn is_quiet(&self) -> bool {
-        self.wires.is_empty()
+        self.wires.is_empty() && !self.listens()
     }
 }
