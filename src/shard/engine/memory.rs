@@ -22,6 +22,8 @@ pub struct Wire {
     pub output: Vec<u8>,
     /// Bytes the shard will take.
     pub room: usize,
+    /// Nothing more will be sent.
+    pub finished: bool,
     /// How it was closed.
     pub shut: Option<Shut>,
 }
@@ -59,6 +61,10 @@ impl Engine for Memory {
 
     fn receive(&mut self, link: Link, bytes: usize, _due: Due) {
         self.links[link].room = bytes;
+    }
+
+    fn finish(&mut self, link: Link) {
+        self.links[link].finished = true;
     }
 
     fn close(&mut self, link: Link, how: Shut) {

@@ -5,5 +5,6 @@ mod messages;
 mod random;
 mod slots;
 mod streams;
+mod tunnels;
 mod volume;
 mod world;
