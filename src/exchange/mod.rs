@@ -12,7 +12,7 @@
 //!     ├──► Calling ─────┴──────────────────────────────────► Finishing ──► Done
 //!     └──────────────────────────────────────────────────────────────────► Done
 //! ```
-//! In a tunnel both sides are body until their `End`: there are two, and it is over with the second.
+//! In a tunnel both sides are body until their `End`; with the second one it is over.
 //! What each event does in each state stands in `tests/table.txt`, and a test holds it.
 //!
 //! Must hold: `Done` is said once, last; no byte reaches an instance before `Opened`; while the

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 const ROUNDS: usize = 6;
 
+/// Where a client breaks off: in words, what it has written, what it still does.
+type Point<'a> = (&'a str, &'a str, fn(&mut Connection));
+
 fn start(one: &str) -> Router {
     let idle = ["--upstream-idle-timeout-ms", "200"];
     let cores = ["--cores", "0,1", "--scheduler", "none"];
@@ -56,7 +59,7 @@ fn clients_break_off_at_every_point() {
     let router = start(&fronted("one", &server, "concurrency-level=2"));
     let before = at_rest(&router);
     let head = "POST /echo?stream=1 HTTP/1.1\r\nHost: one\r\nContent-Length: 100000\r\n\r\n";
-    let points: [(&str, &str, fn(&mut Connection)); 6] = [
+    let points: [Point<'_>; 6] = [
         ("before the head", "", |_| {}),
         ("in the head", "GET / HTTP/1.1\r\nHos", |_| {}),
         ("after the head", "GET /?delay-ms=3000 HTTP/1.1\r\nHost: one\r\n\r\n", |_| {}),

@@ -96,15 +96,7 @@ impl World {
                 rig.client(Part::Cut(&cause))
             }
             8 => self.body(rig, chance),
-            9 if self.way && !self.answered => {
-                let switch = if self.switches && self.asked { 101 } else { 200 };
-                let status = chance.one(&[103, 200, 204, 503, switch, switch]);
-                self.answered = status != 103;
-                if status == 101 {
-                    (self.tunnel, self.asked) = (true, false);
-                }
-                rig.instance(Part::Head(&response(status, Length::Unknown)))
-            }
+            9 if self.way && !self.answered => self.answer(rig, chance),
             10 if self.way && self.answered && !self.instance_ended && chance.below(3) == 0 => {
                 self.way = self.tunnel;
                 self.instance_ended = true;
@@ -122,6 +114,16 @@ impl World {
         self.hear(&said);
         assert!(rig.room_of(Side::Client) + rig.under_way_to(Side::Instance) <= WINDOW.into());
         assert!(rig.room_of(Side::Instance) + rig.under_way_to(Side::Client) <= WINDOW.into());
+    }
+
+    fn answer(&mut self, rig: &mut Rig, chance: &mut Chance) -> String {
+        let switch = if self.switches && self.asked { 101 } else { 200 };
+        let status = chance.one(&[103, 200, 204, 503, switch, switch]);
+        self.answered = status != 103;
+        if status == 101 {
+            (self.tunnel, self.asked) = (true, false);
+        }
+        rig.instance(Part::Head(&response(status, Length::Unknown)))
     }
 
     /// A side sends within its room.

@@ -258,13 +258,7 @@ impl Rig {
             }
             Effect::Call => assert!(!std::mem::replace(&mut watch.called, true), "once"),
             Effect::Head(Side::Client) => {
-                let status = self.exchange.head_for(Side::Client).status;
-                assert!(!watch.head, "one final head");
-                let is_switch = status == StatusCode::SWITCHING_PROTOCOLS;
-                watch.head = is_switch || !status.is_informational();
-                if is_switch {
-                    watch.room[0] = 0; // what the request did not use is void
-                }
+                watch.answers(self.exchange.head_for(Side::Client).status);
             }
             Effect::Forward(side, range) => {
                 assert!(*side == Side::Instance || watch.head, "a head comes first");
@@ -303,6 +297,17 @@ impl Rig {
             seat.release();
         }
         assert_eq!(self.watch.seats, 0, "the slot comes home once");
+    }
+}
+
+impl Watch {
+    fn answers(&mut self, status: StatusCode) {
+        assert!(!self.head, "one final head");
+        let is_switch = status == StatusCode::SWITCHING_PROTOCOLS;
+        self.head = is_switch || !status.is_informational();
+        if is_switch {
+            self.room[0] = 0; // what the request did not use is void
+        }
     }
 }
 
