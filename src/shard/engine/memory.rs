@@ -60,6 +60,8 @@ pub struct Wire {
     pub output: Vec<u8>,
     /// Bytes the shard will take.
     pub room: usize,
+    /// Nothing more will be sent.
+    pub finished: bool,
     /// How it was closed.
     pub shut: Option<Shut>,
     /// The peer has closed its sending side.
@@ -104,6 +106,10 @@ impl Engine for Memory {
 
     fn receive(&mut self, link: Link, bytes: usize, _due: Due) {
         self.links[link].room = bytes;
+    }
+
+    fn finish(&mut self, link: Link) {
+        self.links[link].finished = true;
     }
 
     fn close(&mut self, link: Link, how: Shut) {

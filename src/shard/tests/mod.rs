@@ -6,5 +6,6 @@ mod random;
 mod slots;
 mod streams;
 mod travel;
+mod tunnels;
 mod volume;
 mod world;
