@@ -81,7 +81,7 @@ impl Ring {
         match usize::try_from(result) {
             Ok(bytes) => {
                 wire.sent(bytes);
-                if !open || !wire.is_flushed() {
+                if !open || wire.finishes || !wire.is_flushed() {
                     self.touch(link);
                 }
                 open.then_some(Event::Sent(link, bytes))
