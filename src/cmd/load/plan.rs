@@ -124,7 +124,8 @@ fn field(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     if OURS.contains(&name.as_str()) {
         return Err(bad("that field follows from --host, --url and --body-bytes"));
     }
-    let value = HeaderValue::try_from(value.trim_matches([' ', '\t'])).map_err(|_| bad("that is no value"))?;
+    let value = value.trim_matches([' ', '\t']);
+    let value = HeaderValue::try_from(value).map_err(|_| bad("that is no value"))?;
     Ok((name, value))
 }
 
