@@ -22,6 +22,8 @@ pub mod features;
 mod operation;
 mod park;
 mod queue;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use crate::base::address::SocketAddr;
