@@ -17,15 +17,11 @@ pub(super) fn listen(config: &Config) -> Result<Vec<Bound>, String> {
         .listen
         .iter()
         .map(|address| {
-            let alone = bind(address, Sharing::Alone, config.io.backlog)
-                .map_err(|error| explain(address, &error))?;
+            let alone = bind(address, Sharing::Alone).map_err(|error| explain(address, &error))?;
             let resolved = alone.local_addr().map_err(|error| explain(address, &error))?;
             drop(alone);
-            let sockets = config
-                .cores
-                .iter()
-                .map(|_| bind(&resolved, Sharing::Shared, config.io.backlog))
-                .collect();
+            let shared = Sharing::Shared { backlog: config.io.backlog };
+            let sockets = config.cores.iter().map(|_| bind(&resolved, shared)).collect();
             let sockets: io::Result<Vec<_>> = sockets;
             let sockets = sockets.map_err(|error| explain(address, &error))?;
             Ok(Bound { address: resolved, sockets })
@@ -49,14 +45,17 @@ fn explain(address: &SocketAddr, error: &io::Error) -> String {
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Sharing {
     Alone,
-    Shared,
+    /// By one socket per shard; each keeps so many connections that are not accepted yet.
+    Shared {
+        backlog: i32,
+    },
 }
 
-fn bind(address: &SocketAddr, sharing: Sharing, backlog: i32) -> io::Result<TcpListener> {
+fn bind(address: &SocketAddr, sharing: Sharing) -> io::Result<TcpListener> {
     use socket2::{Domain, Socket, Type};
     let socket = Socket::new(Domain::for_address(*address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
-    if sharing == Sharing::Shared {
+    if sharing != Sharing::Alone {
         socket.set_reuse_port(true)?;
     }
     if address.is_ipv6() {
@@ -65,7 +64,7 @@ fn bind(address: &SocketAddr, sharing: Sharing, backlog: i32) -> io::Result<TcpL
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?; // what it accepts inherits it
     socket.bind(&(*address).into())?;
-    if sharing == Sharing::Shared {
+    if let Sharing::Shared { backlog } = sharing {
         socket.listen(backlog)?;
     }
     Ok(socket.into())

@@ -71,8 +71,7 @@ impl Bell {
     /// The receiver is about to sleep; it must look into its lanes once more after this.
     pub fn falls_asleep(&self, waker: &Waker) {
         self.waker.register(waker);
-        self.asleep.store(true, Ordering::Release);
-        fence(Ordering::SeqCst);
+        self.dozes();
     }
 
     /// The receiver is awake.
@@ -160,9 +159,7 @@ impl ShardPost {
                     None => lane.send(letter),
                     Some(knocks) => {
                         lane.put(letter);
-                        if lane.bell.must_ring() {
-                            *knocks |= 1 << to.0;
-                        }
+                        *knocks |= u64::from(lane.bell.must_ring()) << to.0;
                     }
                 }
             }

@@ -9,18 +9,17 @@
 //! that one sent later wakes the ring. It is glommio's guest: after 50 ms without anything to do it
 //! sleeps in glommio until a completion or a letter comes.
 
+use crate::base::address::SocketAddr;
+use crate::base::socket::Socket;
 use crate::base::time::{Duration, Instant};
 use crate::mesh::clock;
 use crate::shard::engine::ring::{Event, Pillow, Ring};
 use crate::shard::engine::{Engine, Happening};
 use crate::shard::state::{Draining, Shard};
+use crate::shard::turn::TICK;
 use std::io;
 use std::net::TcpListener;
 
-/// Deadlines are looked at this often.
-const TICK: Duration = Duration::from_millis(20);
-/// Ticks between two pulses.
-const TICKS_PER_PULSE: u32 = 5;
 /// Longest wait in the ring.
 const BOUND: Duration = Duration::from_millis(10);
 /// Wait while something could not be handed on.
@@ -99,10 +98,7 @@ impl Host {
             return;
         }
         self.next_tick = self.now + TICK;
-        self.shard.tick(self.now);
-        if self.ticks.is_multiple_of(TICKS_PER_PULSE) {
-            self.shard.beat(self.now);
-        }
+        self.shard.tick_or_beat(self.ticks, self.now);
         self.ticks = self.ticks.wrapping_add(1);
     }
 
@@ -138,10 +134,8 @@ impl Host {
                     continue;
                 }
                 Event::Arrived(socket, peer) => {
-                    if self.accepts && !self.shard.has_room() {
-                        continue;
-                    }
-                    Happening::Accepted(self.shard.engine.adopt(socket), peer)
+                    self.take(socket, peer);
+                    continue;
                 }
                 Event::Opened(link) => Happening::Opened(link),
                 Event::OpenFailed(link, cause) => Happening::OpenFailed(link, cause),
@@ -163,6 +157,13 @@ impl Host {
             return;
         }
         for (socket, peer) in self.shard.engine.last_clients() {
+            self.take(socket, peer);
+        }
+    }
+
+    /// A client has connected.
+    fn take(&mut self, socket: Socket, peer: SocketAddr) {
+        if self.shard.has_room() {
             let link = self.shard.engine.adopt(socket);
             self.shard.happened(Happening::Accepted(link, peer), self.now);
         }

@@ -7,6 +7,7 @@ use crate::shard::engine::ring::{Ring, Tuning};
 use crate::shard::engine::streams::{Listening, Name, Owner, Shared, Streams};
 use crate::shard::host::host;
 use crate::shard::state::{Draining, Joins, Shard};
+use crate::shard::turn::TICK;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -15,10 +16,6 @@ use std::rc::Rc;
 use std::sync::mpsc::Sender;
 use std::task::Poll;
 
-/// Deadlines are looked at this often.
-const TICK: Duration = Duration::from_millis(20);
-/// Ticks between two pulses.
-const TICKS_PER_PULSE: u32 = 5;
 /// Memory glommio registers for direct I/O, which is not used here: the least it takes.
 const IO_MEMORY: usize = 64 << 10;
 const RING_DEPTH: usize = 1024;
@@ -111,12 +108,7 @@ async fn run_streams(start: Start) {
 async fn tick(shard: Rc<RefCell<Shard<Streams>>>) {
     for count in 0_u32.. {
         glommio::timer::sleep(TICK).await;
-        let now = clock::now();
-        let mut shard = shard.borrow_mut();
-        shard.tick(now);
-        if count.is_multiple_of(TICKS_PER_PULSE) {
-            shard.beat(now);
-        }
+        shard.borrow_mut().tick_or_beat(count, clock::now());
     }
 }
 

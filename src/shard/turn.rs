@@ -1,6 +1,6 @@
 //! One turn of a shard beside its sockets: mail, the newest world, deadlines.
 
-use crate::base::time::Instant;
+use crate::base::time::{Duration, Instant};
 use crate::core::letter::{Command, Letter, Notice, Why};
 use crate::core::outcome::Outcome;
 use crate::core::slots::Seat;
@@ -9,6 +9,10 @@ use crate::shard::engine::{Engine, Link, Shut};
 use crate::shard::state::{Draining, Shard, Subject};
 use std::sync::Arc;
 
+/// Deadlines are looked at this often.
+pub(super) const TICK: Duration = Duration::from_millis(20);
+/// Ticks between two pulses.
+const TICKS_PER_PULSE: u32 = 5;
 /// Letters read before the sockets have their turn again.
 const LETTERS: usize = 1024;
 
@@ -52,6 +56,14 @@ impl<E: Engine> Shard<E> {
         self.after_event();
         self.say_if_drained();
         self.post.flush();
+    }
+
+    /// The tick of this number since the start, of which some are pulses too.
+    pub(super) fn tick_or_beat(&mut self, number: u32, now: Instant) {
+        self.tick(now);
+        if number.is_multiple_of(TICKS_PER_PULSE) {
+            self.beat(now);
+        }
     }
 
     /// Tells the control thread what changed.

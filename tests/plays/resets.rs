@@ -11,28 +11,18 @@ const ROUNDS: usize = 6;
 /// Where a client breaks off: in words, what it has written, what it still does.
 type Point<'a> = (&'a str, &'a str, fn(&mut Connection));
 
-fn start(one: &str) -> Router {
+/// A router that has served a request, and how many descriptors it had before.
+fn start(one: &str) -> (Router, usize) {
     let idle = ["--upstream-idle-timeout-ms", "200"];
     let cores = ["--cores", "0,1", "--scheduler", "none"];
     let router = Router::start(&[&cores[..], &idle, &["--static", one]].concat());
+    let before = router.descriptors();
     router.ask(&to_one("/")).expect(200);
-    router
+    (router, before)
 }
 
 fn to_one(target: &str) -> Request {
     Request::get(target).with("host", "one")
-}
-
-/// What a router has when nothing is at hand.
-fn at_rest(router: &Router) -> usize {
-    let mut seen = 0;
-    until("it comes to rest", PATIENCE, || {
-        thread::sleep(Duration::from_millis(100));
-        let now = router.descriptors();
-        (std::mem::replace(&mut seen, now) == now && router.metric("waiter_outstanding") == 0.0)
-            .then_some(())
-    });
-    seen
 }
 
 /// Nothing is left: no descriptor, no connection, no request, no slot.
@@ -56,8 +46,7 @@ fn nothing_is_left(router: &Router, before: usize, what: &str) {
 #[test]
 fn clients_break_off_at_every_point() {
     let server = [Instance::start(&[])];
-    let router = start(&fronted("one", &server, "concurrency-level=2"));
-    let before = at_rest(&router);
+    let (router, before) = start(&fronted("one", &server, "concurrency-level=2"));
     let head = "POST /echo?stream=1 HTTP/1.1\r\nHost: one\r\nContent-Length: 100000\r\n\r\n";
     let points: [Point<'_>; 6] = [
         ("before the head", "", |_| {}),
@@ -128,8 +117,7 @@ fn serve(mut stream: TcpStream) {
 #[test]
 fn instances_break_off_at_every_point() {
     let address = breaking();
-    let router = start(&format!("one={address};concurrency-level=2"));
-    let before = at_rest(&router);
+    let (router, before) = start(&format!("one={address};concurrency-level=2"));
     for (target, answered) in [
         ("/silent", true),
         ("/head", true),
@@ -164,7 +152,7 @@ fn an_instance_that_resets_what_it_accepts() {
     });
     let one = format!("one={rude};concurrency-level=2");
     let router = Router::start(&["--scheduler", "none", "--static", &one]);
-    let before = at_rest(&router);
+    let before = router.descriptors();
     for _ in 0..ROUNDS {
         router.ask(&to_one("/")).expect(502);
     }
@@ -175,8 +163,7 @@ fn an_instance_that_resets_what_it_accepts() {
 #[test]
 fn an_answer_before_the_end_of_the_request_is_delivered_and_the_connection_ends() {
     let server = [Instance::start(&[])];
-    let router = start(&fronted("one", &server, "concurrency-level=1"));
-    let before = at_rest(&router);
+    let (router, before) = start(&fronted("one", &server, "concurrency-level=1"));
     for _ in 0..ROUNDS {
         let mut connection = router.connect();
         connection.write(

@@ -142,6 +142,7 @@ impl Engine for Streams {
             futures_lite::future::yield_now().await;
             match TcpStream::connect_timeout(address, timeout).await {
                 Ok(stream) => {
+                    let _ = stream.set_nodelay(true); // what is accepted has it from its listener
                     let descriptor = Some(stream.as_raw_fd());
                     owner.borrow_mut().streams().know(link, |it| it.descriptor = descriptor);
                     owner.borrow_mut().on(Happening::Opened(link));
@@ -232,7 +233,6 @@ fn duplicate(descriptor: RawFd) -> io::Result<Socket> {
 
 /// The life of a connection.
 async fn serve(mut stream: TcpStream, link: Link, owner: Shared) {
-    let _ = stream.set_nodelay(true);
     let buffer = owner.borrow_mut().streams().buffer.clone();
     let patience = owner.borrow_mut().streams().flush_timeout;
     let mut run = Run {

@@ -46,9 +46,8 @@ fn one_connection_serves_two_shards_by_turns() {
         // Claim, grant and settlement of each request away from home, and nothing else.
         let away = if near == 0 { 10 } else { 20 };
         assert_eq!(letters(&mut world) - before, 3 * away, "no connection is asked to close");
-        #[expect(clippy::needless_range_loop, reason = "the world is borrowed in between")]
-        for turn in 0..2 {
-            answer(&mut world, clients[turn]);
+        for client in clients {
+            answer(&mut world, client);
         }
         world.end_of_play();
     }
@@ -68,9 +67,8 @@ fn a_connection_that_cannot_leave_is_closed_in_time() {
         assert_eq!(world.upstream().len(), 1);
     }
     assert_eq!(connects(&world), 7, "one for each turn");
-    #[expect(clippy::needless_range_loop, reason = "the world is borrowed in between")]
-    for turn in 0..2 {
-        answer(&mut world, clients[turn]);
+    for client in clients {
+        answer(&mut world, client);
     }
     world.end_of_play();
 }

@@ -23,10 +23,8 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(super) struct Acceptor {
-    number: usize,
     /// Taken when it ends.
     listener: Option<TcpListener>,
-    many: bool,
     armed: bool,
     ends: bool,
     paused_until: Option<Instant>,
@@ -34,13 +32,11 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    pub(super) fn new(number: usize, listener: TcpListener) -> io::Result<Self> {
+    pub(super) fn new(listener: TcpListener) -> io::Result<Self> {
         // The ring waits by itself; of a descriptor that must not block it would return at once.
         listener.set_nonblocking(false)?;
         Ok(Self {
-            number,
             listener: Some(listener),
-            many: true,
             armed: false,
             ends: false,
             paused_until: None,
@@ -58,7 +54,7 @@ impl Ring {
         }
         acceptor.armed = true;
         acceptor.paused_until = None;
-        let many = acceptor.many && self.features.has(Feature::MultishotAccept);
+        let many = self.features.has(Feature::MultishotAccept);
         self.queue.accept(listener.as_fd(), many, Tag::numbered(Op::Accept, number));
     }
 
@@ -91,21 +87,19 @@ impl Ring {
     /// Clients that had connected when accepting ended; closes the listeners.
     pub fn last_clients(&mut self) -> Vec<(Socket, SocketAddr)> {
         let mut last = Vec::new();
-        for acceptor in &mut self.acceptors {
+        for (number, acceptor) in self.acceptors.iter_mut().enumerate() {
             if acceptor.armed || !acceptor.ends {
                 continue;
             }
             let Some(listener) = acceptor.listener.take() else { continue };
             take_nobody_new(&listener);
             if let Err(error) = listener.set_nonblocking(true) {
-                tracing::warn!(%error, listener = acceptor.number, "cannot drain a listener");
+                tracing::warn!(%error, listener = number, "cannot drain a listener");
                 continue;
             }
+            // What it accepts may block, as the ring wants it.
             while let Ok((stream, peer)) = listener.accept() {
-                // The ring waits by itself.
-                if stream.set_nonblocking(false).is_ok() {
-                    last.push((Socket::new(stream.into()), peer));
-                }
+                last.push((Socket::new(stream.into()), peer));
             }
         }
         last
@@ -135,21 +129,17 @@ impl Ring {
     }
 
     fn cannot_accept(&mut self, number: usize, error: i32) {
-        let acceptor = &mut self.acceptors[number];
-        match error {
-            libc::ECANCELED => {}
-            libc::EINTR | libc::EAGAIN | libc::ECONNABORTED => {}
-            libc::EINVAL if acceptor.many => acceptor.many = false,
-            _ => {
-                acceptor.paused_until = Some(self.now + PAUSE);
-                if acceptor.complained.is_none_or(|it| it + COMPLAIN_EVERY <= self.now) {
-                    acceptor.complained = Some(self.now);
-                    let error = io::Error::from_raw_os_error(error);
-                    tracing::warn!(%error, listener = number, "cannot accept; pausing");
-                }
-                return;
-            }
+        // Those say nothing of the next client; any other that descriptors or memory are exhausted.
+        let passing = [libc::ECANCELED, libc::EINTR, libc::EAGAIN, libc::ECONNABORTED];
+        if passing.contains(&error) {
+            return self.arm_acceptor(number);
         }
-        self.arm_acceptor(number);
+        let acceptor = &mut self.acceptors[number];
+        acceptor.paused_until = Some(self.now + PAUSE);
+        if acceptor.complained.is_none_or(|it| it + COMPLAIN_EVERY <= self.now) {
+            acceptor.complained = Some(self.now);
+            let error = io::Error::from_raw_os_error(error);
+            tracing::warn!(%error, listener = number, "cannot accept; pausing");
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! What the shard wants is written down in the connection's [`Wire`], which is touched; `flush`
 //! turns all that was touched into operations, once a turn. What the kernel has done is read in
-//! batches, and `next` tells it event by event.
+//! batches, and `next_event` tells it one by one.
 //!
 //! Clients are received from by one receive for good, into buffers that the kernel takes when there
 //! are bytes; so an idle connection holds none. While a body streams, and towards instances, each
@@ -30,6 +30,7 @@ use crate::base::address::SocketAddr;
 use crate::base::limits::Limits;
 use crate::base::socket::Socket;
 use crate::base::time::{Duration, Instant};
+use crate::mesh::clock;
 use crate::shard::engine::{Engine, Link, Shut};
 use crate::wire::codec::{Cause, Due};
 use accept::Acceptor;
@@ -45,6 +46,7 @@ use slotmap::SlotMap;
 use std::collections::VecDeque;
 use std::io;
 use std::net::TcpListener;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use wire::{Phase, Wire};
 
@@ -175,7 +177,7 @@ impl Ring {
     /// The listener cannot be used.
     pub fn accept(&mut self, listener: TcpListener) -> io::Result<()> {
         let number = self.acceptors.len();
-        self.acceptors.push(Acceptor::new(number, listener)?);
+        self.acceptors.push(Acceptor::new(listener)?);
         self.arm_acceptor(number);
         Ok(())
     }
@@ -195,8 +197,8 @@ impl Ring {
 
     /// Looks again and again before it waits.
     fn spin(&mut self, bound: Duration) {
-        let until = crate::mesh::clock::now() + self.spin;
-        while self.done.is_empty() && crate::mesh::clock::now() < until {
+        let until = clock::now() + self.spin;
+        while self.done.is_empty() && clock::now() < until {
             self.queue.turn(Duration::ZERO, &mut self.done);
         }
         if self.done.is_empty() {
@@ -210,7 +212,7 @@ impl Ring {
     }
 
     /// Wakes another shard through its ring; whether that can be done here.
-    pub fn knock(&mut self, ring: std::os::fd::RawFd, shard: usize) -> bool {
+    pub fn knock(&mut self, ring: RawFd, shard: usize) -> bool {
         let can = ring >= 0 && self.features.has(Feature::MessageRing);
         if can {
             self.queue.knock(ring, shard);
@@ -224,7 +226,7 @@ impl Ring {
     }
 
     /// The ring's descriptor, by which other shards wake this one.
-    pub fn descriptor(&self) -> std::os::fd::RawFd {
+    pub fn descriptor(&self) -> RawFd {
         self.queue.descriptor()
     }
 

@@ -32,7 +32,6 @@ pub(super) struct Queue {
     descriptor: RawFd,
     /// Entries that did not fit.
     late: VecDeque<squeue::Entry>,
-    pub(super) enters: u64,
 }
 
 impl Queue {
@@ -51,14 +50,7 @@ impl Queue {
         let (mut submitter, submissions, completions) = ring.split();
         // Without it each enter looks the descriptor up; nothing else depends on it.
         let _ = submitter.register_ring_fd();
-        Ok(Self {
-            submitter,
-            submissions,
-            completions,
-            descriptor,
-            late: VecDeque::new(),
-            enters: 0,
-        })
+        Ok(Self { submitter, submissions, completions, descriptor, late: VecDeque::new() })
     }
 
     pub(super) fn submitter(&self) -> &Submitter<'static> {
@@ -114,7 +106,6 @@ impl Queue {
         self.catch_up();
         self.submissions.sync();
         self.completions.sync();
-        self.enters += 1;
         let entered = if bound.is_zero() || !self.completions.is_empty() || !self.late.is_empty() {
             self.enter_at_once()
         } else {
@@ -164,6 +155,6 @@ fn is_linked(entry: &squeue::Entry) -> bool {
 
 impl std::fmt::Debug for Queue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Queue").field("enters", &self.enters).finish_non_exhaustive()
+        f.debug_struct("Queue").field("descriptor", &self.descriptor).finish_non_exhaustive()
     }
 }
