@@ -13,7 +13,7 @@ use waiter::base::ids::{InstanceId, ShardId};
 use waiter::base::time::Date;
 use waiter::control::publisher::Publisher;
 use waiter::core::aggregator::{Instance, State};
-use waiter::core::fact::{Flags, InstanceFact};
+use waiter::core::fact::InstanceFact;
 use waiter::core::service::testing::description;
 use waiter::core::world::World;
 use waiter::mesh::clock;
@@ -24,17 +24,12 @@ fn state(name: &str, instances: u64) -> State {
     let id = state.description.id.clone();
     state.healthy = (0..instances)
         .map(|it| {
-            let fact = InstanceFact {
-                id: InstanceId::new(&id, &format!("i{it}")),
-                host: "127.0.0.1".parse().expect("an address"),
-                ports: vec![1],
-                started_at: Date(it + 1),
-                pid: None,
-                log_directory: String::new(),
-                exit_code: None,
-                flags: Flags::default(),
-                message: String::new(),
-            };
+            let fact = InstanceFact::new(
+                InstanceId::new(&id, &format!("i{it}")),
+                "127.0.0.1".parse().expect("an address"),
+                vec![1],
+                Date(it + 1),
+            );
             Arc::new(Instance {
                 fact,
                 healthy: true,

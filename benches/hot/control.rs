@@ -9,7 +9,7 @@ use waiter::base::time::{Date, Duration, Instant};
 use waiter::control::publisher::Publisher;
 use waiter::core::aggregator::{Instance, State};
 use waiter::core::autoscaler::{Autoscaler, Demand, Input, Rules, Standing};
-use waiter::core::fact::{Flags, InstanceFact};
+use waiter::core::fact::InstanceFact;
 use waiter::core::histogram::Histogram;
 use waiter::core::service::testing::description;
 use waiter::core::world::World;
@@ -98,17 +98,12 @@ fn state(name: &str, instances: u16) -> State {
     let mut state = State::absent(Arc::new(description(name)));
     let instance = |number: u16| {
         Arc::new(Instance {
-            fact: InstanceFact {
-                id: InstanceId::new(&state.description.id, &number.to_string()),
-                host: [127, 0, 0, 1].into(),
-                ports: vec![number],
-                started_at: Date(0),
-                pid: None,
-                log_directory: String::new(),
-                exit_code: None,
-                flags: Flags::default(),
-                message: String::new(),
-            },
+            fact: InstanceFact::new(
+                InstanceId::new(&state.description.id, &number.to_string()),
+                [127, 0, 0, 1].into(),
+                vec![number],
+                Date(0),
+            ),
             healthy: true,
             health_check_status: None,
             health_check_error: None,

@@ -213,15 +213,14 @@ fn static_description() -> Arc<Description> {
 /// The instance of this number; younger ones have higher numbers.
 fn instance(service: &ServiceId, number: u16) -> Instance {
     let fact = InstanceFact {
-        id: InstanceId::new(service, &format!("i{number:02}")),
-        host: [127, 0, 0, 1].into(),
-        ports: vec![10_000 + number, 20_000 + number],
-        started_at: Date(NOW.0 - 10_000 + u64::from(number)),
         pid: Some(4000 + u32::from(number)),
         log_directory: format!("/tmp/i{number:02}"),
-        exit_code: None,
-        flags: Flags::default(),
-        message: String::new(),
+        ..InstanceFact::new(
+            InstanceId::new(service, &format!("i{number:02}")),
+            [127, 0, 0, 1].into(),
+            vec![10_000 + number, 20_000 + number],
+            Date(NOW.0 - 10_000 + u64::from(number)),
+        )
     };
     Instance { fact, healthy: true, health_check_status: None, health_check_error: None }
 }

@@ -81,6 +81,23 @@ pub struct InstanceFact {
     pub message: String,
 }
 
+impl InstanceFact {
+    /// An instance that runs, and of which nothing else is known.
+    pub fn new(id: InstanceId, host: IpAddr, ports: Vec<u16>, started_at: Date) -> Self {
+        Self {
+            id,
+            host,
+            ports,
+            started_at,
+            pid: None,
+            log_directory: String::new(),
+            exit_code: None,
+            flags: Flags::default(),
+            message: String::new(),
+        }
+    }
+}
+
 /// A service as its scheduler knows it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ServiceFact {

@@ -17,7 +17,7 @@ use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::{Duration, Instant};
 use crate::control::chance::random_hex;
 use crate::control::data_dir::DataDir;
-use crate::core::fact::{Flags, InstanceFact, Order, Report};
+use crate::core::fact::{InstanceFact, Order, Report};
 use crate::core::service::Description;
 use crate::mesh::clock;
 use socket2::{Domain, Socket, Type};
@@ -497,14 +497,7 @@ fn new_fact(description: &Description, records: &Records) -> InstanceFact {
     let id = InstanceId::new(&description.id, &format!("{nanos:x}-{chance}"));
     InstanceFact {
         log_directory: records.directory(&id).to_string_lossy().into_owned(),
-        id,
-        host: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        ports: Vec::new(),
-        started_at,
-        pid: None,
-        exit_code: None,
-        flags: Flags::default(),
-        message: String::new(),
+        ..InstanceFact::new(id, IpAddr::V4(Ipv4Addr::LOCALHOST), Vec::new(), started_at)
     }
 }
 

@@ -115,15 +115,14 @@ mod tests {
     /// A failed instance on this host, with this exit code and these flags.
     fn failed(host: u8, exit_code: Option<i32>, flags: u16) -> Arc<Instance> {
         let fact = InstanceFact {
-            id: InstanceId::new(&ServiceId::new("s"), "i"),
-            host: [127, 0, 0, host].into(),
-            ports: vec![1],
-            started_at: Date(1),
-            pid: None,
-            log_directory: String::new(),
             exit_code,
             flags: Flags(flags),
-            message: String::new(),
+            ..InstanceFact::new(
+                InstanceId::new(&ServiceId::new("s"), "i"),
+                [127, 0, 0, host].into(),
+                vec![1],
+                Date(1),
+            )
         };
         let health_check_error = None;
         Arc::new(Instance { fact, healthy: false, health_check_status: None, health_check_error })

@@ -400,17 +400,12 @@ fn give_up(tracked: &mut Tracked, grace: Duration, orders: &mut Vec<Order>, now:
 
 /// An existing server. When it was started is not known.
 fn server(service: &ServiceId, address: SocketAddr) -> InstanceFact {
-    InstanceFact {
-        id: static_instance_id(service, &address),
-        host: address.ip(),
-        ports: vec![address.port()],
-        started_at: Date(0),
-        pid: None,
-        log_directory: String::new(),
-        exit_code: None,
-        flags: Flags::default(),
-        message: String::new(),
-    }
+    InstanceFact::new(
+        static_instance_id(service, &address),
+        address.ip(),
+        vec![address.port()],
+        Date(0),
+    )
 }
 
 /// The time `delta` after `start`; never, if the start is not known.

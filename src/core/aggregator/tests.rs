@@ -79,15 +79,8 @@ fn id(n: usize) -> InstanceId {
 
 fn fact(n: usize, exit_code: Option<i32>) -> InstanceFact {
     InstanceFact {
-        id: id(n),
-        host: [127, 0, 0, 1].into(),
-        ports: vec![8000 + n as u16],
-        started_at: Date(START),
-        pid: None,
-        log_directory: String::new(),
         exit_code,
-        flags: Flags::default(),
-        message: String::new(),
+        ..InstanceFact::new(id(n), [127, 0, 0, 1].into(), vec![8000 + n as u16], Date(START))
     }
 }
 

@@ -84,17 +84,12 @@ fn id(suffix: u32) -> InstanceId {
 }
 
 fn fact(service: &ServiceId, suffix: u32) -> InstanceFact {
-    InstanceFact {
-        id: InstanceId::new(service, &suffix.to_string()),
-        host: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        ports: vec![1],
-        started_at: Date(0),
-        pid: None,
-        log_directory: String::new(),
-        exit_code: None,
-        flags: Flags::default(),
-        message: String::new(),
-    }
+    InstanceFact::new(
+        InstanceId::new(service, &suffix.to_string()),
+        IpAddr::V4(Ipv4Addr::LOCALHOST),
+        vec![1],
+        Date(0),
+    )
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::*;
 use crate::base::time::Date;
 use crate::control::schedule::census;
-use crate::core::fact::ServiceFact;
+use crate::core::fact::{Flags, ServiceFact};
 use crate::core::service::{Origin, Parameters};
 use std::fs;
 use std::net::TcpListener;
