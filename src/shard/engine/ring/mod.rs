@@ -1,6 +1,6 @@
 //! The driver on a ring of its own: one `io_uring_enter` per turn submits and waits.
 //!
-//! What the shard wants is written down in the connection's [`Wire`], which is touched; `flush`
+//! What the shard wants is written down in the connection's `Wire`, which is touched; `flush`
 //! turns all that was touched into operations, once a turn. What the kernel has done is read in
 //! batches, and `next_event` tells it one by one.
 //!
