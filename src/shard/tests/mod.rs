@@ -7,4 +7,5 @@ mod slots;
 mod streams;
 mod travel;
 mod volume;
+mod whole;
 mod world;
