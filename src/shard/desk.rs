@@ -1,7 +1,7 @@
 //! The reservers of the services whose home is this shard.
 //!
-//! The desk finds the reserver a letter is for, makes it if there is none, and posts its replies; all
-//! but grants, which wait here until the shard has looked what it can send along.
+//! The desk finds the reserver a letter is for, makes it if there is none, and posts its replies;
+//! all but grants, which wait here until the shard has looked what it can send along.
 
 use crate::base::ids::{ServiceId, ShardId, Ticket};
 use crate::base::limits::Limits;

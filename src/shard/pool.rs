@@ -2,8 +2,8 @@
 //!
 //! Most recently used first: those at the bottom grow old and are closed. Over all shards an
 //! instance never has more connections than slots for longer than one hop: who opens one too many
-//! asks the others to close an idle one, and a crowded instance's connections are not kept. One that
-//! leaves with a seat is no longer here, and is counted by its instance all the same.
+//! asks the others to close an idle one, and a crowded instance's connections are not kept. One
+//! that leaves with a seat is no longer here, and is counted by its instance all the same.
 
 use crate::base::ids::ShardId;
 use crate::core::slots::{Gate, Instance};

@@ -79,8 +79,8 @@ impl Queues {
     }
 }
 
-/// Clients that each shard has, on lines of their own. A shard writes its own count, and that of the
-/// shard it hands a client to: it counts there from that moment, so that a burst is spread.
+/// Clients that each shard has, on lines of their own. A shard writes its own count, and that of
+/// the shard it hands a client to: it counts there from that moment, so that a burst is spread.
 #[derive(Debug)]
 pub struct Clients {
     counts: Box<[CachePadded<AtomicUsize>]>,

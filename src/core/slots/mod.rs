@@ -1,8 +1,8 @@
 //! Slots: permission for one request in flight on one instance.
 //!
 //! A word per instance that every shard takes from and puts to; a roster per service that hints
-//! where room may be; a seat as the value that says "this request holds a slot", and may have an idle
-//! connection with it.
+//! where room may be; a seat as the value that says "this request holds a slot", and may have an
+//! idle connection with it.
 
 mod carried;
 mod instance;

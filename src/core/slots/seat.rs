@@ -1,9 +1,9 @@
 //! A seat: the value that says "this request holds a slot of this instance".
 //!
 //! It is made when a slot is taken or granted and must be given up by exactly one of its methods.
-//! It cannot be cloned; dropping one would lose the slot for ever, and panics in tests. While it goes
-//! from shard to shard it may have an idle connection to its instance with it; if it still has that
-//! when its slot becomes free, the connection closes, before the slot is free if nobody waits.
+//! It cannot be cloned; dropping one would lose the slot for ever, and panics in tests. While it
+//! goes from shard to shard it may have an idle connection to its instance with it; if it still has
+//! that when its slot becomes free, the connection closes, before the slot is free if nobody waits.
 
 use crate::base::ids::ServiceId;
 use crate::core::slots::{After, Carried, Gate, Instance, ServiceSlots};

@@ -47,7 +47,8 @@ impl Traveller {
     /// Whether nobody has it any more. One that was adopted looks the same: ask about that first.
     pub fn is_closed(&mut self) -> bool {
         // Closed before the number was read, the other end breaks instead of ending.
-        !matches!(self.far.read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+        let read = self.far.read(&mut [0]);
+        !read.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
     }
 }
 

@@ -5,9 +5,9 @@
 //! link's state, never across a wait; so the shard's cell is never borrowed twice. The receive
 //! buffer is one per shard: it is lent and free again when the call returns.
 //!
-//! A connection leaves as a second descriptor of the same socket; the link's task ends as soon as it
-//! sees that its link has gone, and closes the first. glommio only ever waits for readiness in the
-//! ring, so no byte is taken from a connection that has left.
+//! A connection leaves as a second descriptor of the same socket; the link's task ends as soon as
+//! it sees that its link has gone, and closes the first. glommio only ever waits for readiness in
+//! the ring, so no byte is taken from a connection that has left.
 
 mod listening;
 

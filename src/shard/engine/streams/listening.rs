@@ -1,8 +1,9 @@
 //! Accepting clients: a task per listener, which ends without losing anybody.
 //!
 //! The task waits until its listener is readable and accepts by accept(2) until nobody is left.
-//! glommio's own accept is not used: it takes connections inside the ring, and one that is cancelled
-//! may have taken one, which is then lost. (It also leaks a waker each time it is polled again.)
+//! glommio's own accept is not used: it takes connections inside the ring, and one that is
+//! cancelled may have taken one, which is then lost. (It also leaks a waker each time it is polled
+//! again.)
 //!
 //! Must hold: when a listener closes, whoever the kernel had connected to it has been accepted. So
 //! first it takes nobody new, then its queue is emptied, then it closes, and until then the driver
