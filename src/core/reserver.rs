@@ -284,6 +284,7 @@ impl Reserver {
     }
 
     /// Instances that rest now, with the failures they had in a row and how long they still rest.
+    #[cfg(test)]
     pub fn ejected(&self, now: Instant) -> impl Iterator<Item = (&Arc<Instance>, u32, Duration)> {
         self.failing
             .iter()

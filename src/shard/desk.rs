@@ -5,7 +5,7 @@
 
 use crate::base::ids::{ServiceId, ShardId, Ticket};
 use crate::base::limits::Limits;
-use crate::base::time::{Duration, Instant};
+use crate::base::time::Instant;
 use crate::core::letter::{Claim, Letter, Notice, Settle, Why};
 use crate::core::reserver::{Reply, Reserver};
 use crate::core::service::Description;
@@ -190,17 +190,6 @@ impl Desk {
     /// Since when the longest waiting request of each service here waits.
     pub fn oldest(&self) -> impl Iterator<Item = (&ServiceId, Instant)> {
         self.reservers.iter().filter_map(|(id, it)| it.oldest().map(|since| (id, since)))
-    }
-
-    /// Instances that rest now: service, suffix, failures in a row, rest that is left.
-    pub fn ejected(&self, now: Instant) -> Vec<(ServiceId, String, u32, Duration)> {
-        let of = |(id, reserver): (&ServiceId, &Reserver)| {
-            reserver
-                .ejected(now)
-                .map(|(it, failures, left)| (id.clone(), it.suffix().to_owned(), failures, left))
-                .collect::<Vec<_>>()
-        };
-        self.reservers.iter().flat_map(of).collect()
     }
 
     fn with(

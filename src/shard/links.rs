@@ -1,11 +1,12 @@
 //! What happens to connections: bytes to parts, parts to exchanges, needs to the driver.
 
 use crate::base::address::SocketAddr;
+use crate::base::fault::{Class, Fault};
 use crate::base::time::Instant;
 use crate::exchange::{Event, Exchange, Side, Visit};
 use crate::mesh::clock;
 use crate::mesh::panics::guarded;
-use crate::shard::admission::Admission;
+use crate::shard::admission::{Admission, Admissions};
 use crate::shard::engine::{Engine, Happening, Link, Shut};
 use crate::shard::settings::HalfClose;
 use crate::shard::state::{Connection, Draining, ExchangeKey, Role, Served, Shard, State, Subject};
@@ -185,14 +186,19 @@ impl<E: Engine> Shard<E> {
                 self.tell(key, Event::From(side, part));
                 self.carry_out_with(key, side, part);
             }
-            (None, Part::Head(head)) if side == Side::Client => self.begin(link, stream, head),
+            (None, Part::Head(head)) if side == Side::Client => {
+                self.begin(link, stream, head, None);
+            }
+            (None, Part::Refused(head, fault)) if side == Side::Client => {
+                self.begin(link, stream, head, Some(fault));
+            }
             // The exchange has ended; what its stream still says is not wanted.
             (None, _) => {}
         }
     }
 
-    /// A request came.
-    fn begin(&mut self, link: Link, stream: Stream, head: &Head) {
+    /// A request came, or one that is refused as it was read.
+    fn begin(&mut self, link: Link, stream: Stream, head: &Head, fault: Option<&Fault>) {
         let Role::Client(peer) = self.connections[link].role else {
             unreachable!("requests come from clients")
         };
@@ -202,15 +208,12 @@ impl<E: Engine> Shard<E> {
             unique: self.next_unique(),
             date: clock::date(),
         };
-        let admission = self.admissions.admit(head, peer, &self.settings, &self.world);
-        let mut exchange = self.spare.pop().unwrap_or_else(|| Exchange::new(self.limits.clone()));
-        let (now, effects) = (self.now, &mut self.effects);
-        match admission {
-            Admission::Call => exchange.call(head, visit, now, effects),
-            Admission::Service(plan) => exchange.begin(head, visit, plan, now, effects),
-            Admission::Refused(fault) => exchange.refuse(head, visit, &fault, now, effects),
-        }
-        let service = exchange.service().cloned();
+        let admission = match fault {
+            Some(fault) => Admission::Refused(fault.clone()),
+            None => self.admit(head, peer),
+        };
+        let service = admission.service().cloned();
+        let exchange = self.spare.pop().unwrap_or_else(|| Exchange::new(self.limits.clone()));
         let wheel = &mut self.wheel;
         let key = self.exchanges.insert_with_key(|key| Served {
             exchange,
@@ -223,10 +226,25 @@ impl<E: Engine> Shard<E> {
             waits: None,
         });
         if let Some(service) = service {
-            self.counters.entry(service).or_default().arrived(now);
+            self.counters.entry(service).or_default().arrived(self.now);
         }
         self.connections[link].streams.push((stream, key));
-        self.queue_effects(key);
+        self.attempt(key, |exchange, now, effects| match admission {
+            Admission::Call => exchange.call(head, visit, now, effects),
+            Admission::Service(plan) => exchange.begin(head, visit, plan, now, effects),
+            Admission::Refused(fault) => exchange.refuse(head, visit, &fault, now, effects),
+        });
+    }
+
+    /// Where a request goes. A defect in that is the answer to this request alone; what was
+    /// remembered of others is not trusted any more.
+    fn admit(&mut self, head: &Head, peer: SocketAddr) -> Admission {
+        let (settings, world) = (&self.settings, &self.world);
+        guarded(|| self.admissions.admit(head, peer, settings, world)).unwrap_or_else(|_| {
+            tracing::error!("admission panicked; one request is refused");
+            self.admissions = Admissions::default();
+            Admission::Refused(Fault::new(Class::Internal, "A defect of the router"))
+        })
     }
 
     /// Flushes every connection touched, and tells the driver what each needs.
@@ -260,6 +278,9 @@ impl<E: Engine> Shard<E> {
             Close::Flush => return self.let_go(link, Shut::Flush, &Cause::Closed),
             Close::Open => {}
         }
+        if needs.own_ended {
+            self.engine.finish(link);
+        }
         let intake = if self.is_choked(link) { 0 } else { needs.intake };
         let connection = &mut self.connections[link];
         if connection.streams.is_empty() && connection.output.capacity() > IDLE_BYTES {
@@ -290,7 +311,7 @@ impl<E: Engine> Shard<E> {
             return false;
         }
         let present =
-            |(_, key): &&(Stream, ExchangeKey)| self.exchanges[*key].exchange.has_client();
+            |(_, key): &&(Stream, ExchangeKey)| self.exchanges[*key].exchange.heeds_half_close();
         let Some((_, key)) = connection.streams.iter().find(present).copied() else {
             return false;
         };

@@ -236,20 +236,18 @@ impl<E: Engine> Shard<E> {
     pub fn pulse(&mut self, now: Instant) -> Pulse {
         let forget = crate::base::time::Duration::from_secs(300);
         let (mut services, mut latencies) = (Vec::new(), Vec::new());
+        let mut waiting: HashMap<_, _, foldhash::fast::FixedState> = self.desk.oldest().collect();
         self.counters.retain(|id, it| {
             latencies.extend(it.take_latency().map(|latency| (id.clone(), latency)));
-            services.extend(it.take(now).map(|beat| (id.clone(), beat)));
+            if let Some(mut beat) = it.take(now) {
+                beat.oldest_waiting =
+                    waiting.remove(id).map_or(beat.oldest_waiting, |since| now - since);
+                services.push((id.clone(), beat));
+            }
             it.outstanding() > 0 || now - it.last_request() < forget
         });
-        for (id, since) in self.desk.oldest() {
-            let age = now - since;
-            match services.iter_mut().find(|(it, _)| it == id) {
-                Some((_, beat)) => beat.oldest_waiting = age,
-                None => {
-                    services.push((id.clone(), Beat { oldest_waiting: age, ..Beat::default() }))
-                }
-            }
-        }
+        let beat = |since| Beat { oldest_waiting: now - since, ..Beat::default() };
+        services.extend(waiting.into_iter().map(|(id, since)| (id.clone(), beat(since))));
         Pulse { services, latencies, load: self.whole() }
     }
 

@@ -139,13 +139,26 @@ fn cmd_type(core: &Core) -> Result<(), Fault> {
     }
 }
 
+/// The name of one parameter of the health check, and of the same of the liveness check.
+type Twins = [&'static str; 2];
+
+const CHECKS: Twins = ["health", "liveness"];
+const AUTHENTICATION: Twins = ["health-check-authentication", "liveness-check-authentication"];
+const PORT_INDEX: Twins = ["health-check-port-index", "liveness-check-port-index"];
+const PROTO: Twins = ["health-check-proto", "liveness-check-proto"];
+
+/// The liveness check is as the health check where it says nothing.
+fn twin(core: &Core, names: Twins, check: usize) -> Option<&Value> {
+    core.get(names[check]).or_else(|| core.get(names[0]))
+}
+
 /// Step 6.
 fn check_authentication(core: &Core) -> Result<(), Fault> {
     if given(core, "authentication") != Some("disabled") {
         return Ok(());
     }
-    for kind in ["health", "liveness"] {
-        if twin(core, kind, "authentication").and_then(Value::as_str) == Some("standard") {
+    for (check, kind) in CHECKS.iter().enumerate() {
+        if twin(core, AUTHENTICATION, check).and_then(Value::as_str) == Some("standard") {
             return Err(misconfigured(format!(
                 "The {kind} check authentication (standard) cannot be enabled when authentication \
                  (disabled) is disabled"
@@ -153,13 +166,6 @@ fn check_authentication(core: &Core) -> Result<(), Fault> {
         }
     }
     Ok(())
-}
-
-/// A parameter of the health check or of the liveness check, which is as the former where it says
-/// nothing.
-fn twin<'a>(core: &'a Core, kind: &str, what: &str) -> Option<&'a Value> {
-    let named = |kind: &str| core.get(&format!("{kind}-check-{what}"));
-    named(kind).or_else(|| named("health"))
 }
 
 /// Whether anything in the description is about checks; where nothing is, the defaults hold and
@@ -173,8 +179,8 @@ fn ports(core: &Core, all: &Parameters) -> Result<(), Fault> {
     if !speaks_of_checks(core) {
         return Ok(());
     }
-    for kind in ["health", "liveness"] {
-        let index = index(core, all, kind);
+    for (check, kind) in CHECKS.iter().enumerate() {
+        let index = index(core, all, check);
         if index >= u64::from(all.ports) {
             return Err(misconfigured(format!(
                 "The {kind} check port index ({index}) must be smaller than ports ({})",
@@ -185,8 +191,8 @@ fn ports(core: &Core, all: &Parameters) -> Result<(), Fault> {
     Ok(())
 }
 
-fn index(core: &Core, all: &Parameters, kind: &str) -> u64 {
-    let given = twin(core, kind, "port-index").and_then(Value::as_u64);
+fn index(core: &Core, all: &Parameters, check: usize) -> u64 {
+    let given = twin(core, PORT_INDEX, check).and_then(Value::as_u64);
     given.unwrap_or_else(|| all.health_check_port_index.into())
 }
 
@@ -196,12 +202,12 @@ fn protocols(core: &Core, all: &Parameters) -> Result<(), Fault> {
         return Ok(());
     }
     let backend = all.backend_proto.name();
-    for kind in ["health", "liveness"] {
+    for (check, kind) in CHECKS.iter().enumerate() {
         let default = all.health_check_proto.map(Proto::name);
-        let given = twin(core, kind, "proto").map_or(default, Value::as_str);
+        let given = twin(core, PROTO, check).map_or(default, Value::as_str);
         if let Some(proto) = given
             && proto != backend
-            && index(core, all, kind) == 0
+            && index(core, all, check) == 0
         {
             return Err(misconfigured(format!(
                 "The backend-proto ({backend}) and {kind} check proto ({proto}) must match when \

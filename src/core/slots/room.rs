@@ -50,30 +50,35 @@ impl Room {
 
     /// Places in the range that may have room, upwards; each word is read when it is reached.
     pub fn up(&self, range: Range<usize>) -> impl Iterator<Item = usize> + '_ {
-        let (start, end) = (range.start, range.end);
-        (start / 64..end.div_ceil(64)).flat_map(move |word| {
-            let mut bits = self.0[word].load(Ordering::Acquire) & below(end, word);
-            if word == start / 64 {
-                bits &= u64::MAX << (start % 64);
+        let mut word = range.start / 64;
+        let mut bits = self.bits(word).unwrap_or(0) & (u64::MAX << (range.start % 64));
+        std::iter::from_fn(move || {
+            while bits == 0 {
+                word += 1;
+                bits = self.bits(word)?;
             }
-            std::iter::from_fn(move || {
-                let bit = (bits != 0).then(|| bits.trailing_zeros() as usize)?;
-                bits &= bits - 1;
-                Some(word * 64 + bit)
-            })
+            let at = word * 64 + bits.trailing_zeros() as usize;
+            bits &= bits - 1;
+            (at < range.end).then_some(at)
         })
     }
 
     /// Places below `end` that may have room, downwards.
     pub fn down(&self, end: usize) -> impl Iterator<Item = usize> + '_ {
-        (0..end.div_ceil(64)).rev().flat_map(move |word| {
-            let mut bits = self.0[word].load(Ordering::Acquire) & below(end, word);
-            std::iter::from_fn(move || {
-                let bit = (bits != 0).then(|| 63 - bits.leading_zeros() as usize)?;
-                bits &= !(1 << bit);
-                Some(word * 64 + bit)
-            })
+        let (mut word, mut bits) = (end.div_ceil(64), 0);
+        std::iter::from_fn(move || {
+            while bits == 0 {
+                word = word.checked_sub(1)?;
+                bits = self.bits(word)? & below(end, word);
+            }
+            let bit = 63 - bits.leading_zeros() as usize;
+            bits &= !(1 << bit);
+            Some(word * 64 + bit)
         })
+    }
+
+    fn bits(&self, word: usize) -> Option<u64> {
+        self.0.get(word).map(|it| it.load(Ordering::Acquire))
     }
 }
 

@@ -48,7 +48,7 @@ impl Traveller {
     pub fn is_closed(&mut self) -> bool {
         // Closed before the number was read, the other end breaks instead of ending.
         let read = self.far.read(&mut [0]);
-        !read.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+        !matches!(read, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
     }
 }
 
@@ -61,6 +61,8 @@ pub struct Wire {
     pub output: Vec<u8>,
     /// Bytes the shard will take.
     pub room: usize,
+    /// Nothing more will be sent.
+    pub finished: bool,
     /// How it was closed.
     pub shut: Option<Shut>,
     /// The peer has closed its sending side.
@@ -105,6 +107,10 @@ impl Engine for Memory {
 
     fn receive(&mut self, link: Link, bytes: usize, _due: Due) {
         self.links[link].room = bytes;
+    }
+
+    fn finish(&mut self, link: Link) {
+        self.links[link].finished = true;
     }
 
     fn close(&mut self, link: Link, how: Shut) {

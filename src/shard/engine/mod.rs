@@ -62,6 +62,10 @@ pub trait Engine {
     /// Sets how many bytes may be received from now on, and what they are likely to be; 0 stops.
     fn receive(&mut self, link: Link, bytes: usize, due: Due);
 
+    /// Tells the peer that nothing more follows, once everything given to `send` has left;
+    /// receiving goes on. Said again it means nothing.
+    fn finish(&mut self, link: Link);
+
     /// Closes, and forgets the link.
     fn close(&mut self, link: Link, how: Shut);
 

@@ -77,6 +77,7 @@ struct Wish {
     ended: bool,
     output: Vec<u8>,
     room: usize,
+    finish: bool,
     shut: Option<Shut>,
     waker: Option<Waker>,
     running: bool,
@@ -175,6 +176,12 @@ impl Engine for Streams {
         }
     }
 
+    fn finish(&mut self, link: Link) {
+        if self.links.get(link).is_some_and(|it| !it.finish) {
+            self.wish(link, |it| it.finish = true);
+        }
+    }
+
     fn close(&mut self, link: Link, how: Shut) {
         self.wish(link, |it| it.shut = Some(how));
     }
@@ -228,8 +235,15 @@ async fn serve(mut stream: TcpStream, link: Link, owner: Shared) {
     let _ = stream.set_nodelay(true);
     let buffer = owner.borrow_mut().streams().buffer.clone();
     let patience = owner.borrow_mut().streams().flush_timeout;
-    let mut run =
-        Run { sending: Vec::new(), at: 0, ended: false, deaf: false, patience, late: None };
+    let mut run = Run {
+        sending: Vec::new(),
+        at: 0,
+        own: Own::Open,
+        ended: false,
+        deaf: false,
+        patience,
+        late: None,
+    };
     let how = poll_fn(|cx| run.poll(&mut stream, link, &owner, &buffer, cx)).await;
     let linger = {
         let mut owner = owner.borrow_mut();
@@ -245,6 +259,7 @@ async fn serve(mut stream: TcpStream, link: Link, owner: Shared) {
 struct Run {
     sending: Vec<u8>,
     at: usize,
+    own: Own,
     /// The peer has closed its sending side.
     ended: bool,
     /// The peer takes nothing any more, though it may have said something before.
@@ -252,6 +267,16 @@ struct Run {
     /// How long the last bytes may take.
     patience: Duration,
     late: Option<Timer>,
+}
+
+/// This side's end of what is sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Own {
+    Open,
+    /// What is being sent is the last.
+    Last,
+    /// The peer was told that nothing more follows.
+    Ended,
 }
 
 enum Step {
@@ -317,6 +342,9 @@ impl Run {
         } else if wish.output.is_empty() && wish.output.capacity() > KEPT_BYTES {
             wish.output = Vec::new();
         }
+        if self.own == Own::Open && wish.finish && wish.output.is_empty() {
+            self.own = Own::Last;
+        }
         Some((wish.room, wish.shut))
     }
 
@@ -346,6 +374,10 @@ impl Run {
         cx: &mut Context<'_>,
     ) -> Step {
         if self.sending.is_empty() {
+            if self.own == Own::Last {
+                self.own = Own::Ended;
+                let _ = Pin::new(stream).poll_close(cx); // if it is broken, receiving tells
+            }
             return Step::Waits;
         }
         match Pin::new(stream).poll_write(cx, &self.sending[self.at..]) {

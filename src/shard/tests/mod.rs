@@ -6,6 +6,7 @@ mod random;
 mod slots;
 mod streams;
 mod travel;
+mod tunnels;
 mod volume;
 mod whole;
 mod world;

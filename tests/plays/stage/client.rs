@@ -138,6 +138,12 @@ impl Connection {
         self.stream.shutdown(Shutdown::Write).expect("it was open");
     }
 
+    /// Breaks the connection: the other side gets a reset.
+    pub(crate) fn reset(self) {
+        let linger = Some(Duration::ZERO);
+        socket2::SockRef::from(&self.stream).set_linger(linger).expect("an option");
+    }
+
     /// The socket, to read and write in two threads.
     pub(crate) fn socket(&self) -> TcpStream {
         self.stream.try_clone().expect("a descriptor is left")
