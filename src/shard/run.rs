@@ -85,14 +85,13 @@ async fn run_ring(start: Start, tuning: Tuning) {
 }
 
 async fn run_streams(start: Start) {
+    let me = start.joins.post.me;
     let streams = Streams::new(&start.joins.settings.limits);
     let shard = Shard::new(streams, start.joins, start.unique, clock::now());
     let shard = Rc::new(RefCell::new(shard));
     let owner: Shared = shard.clone();
     shard.borrow_mut().engine.adopt(&owner);
-    let begin = |(listener, it)| {
-        Listening::begin(it, Name { shard: shard.borrow().id(), listener }, owner.clone())
-    };
+    let begin = |(listener, it)| Listening::begin(it, Name { shard: me, listener }, owner.clone());
     let listening: Vec<_> = start.listeners.into_iter().enumerate().map(begin).collect();
     glommio::spawn_local(tick(shard.clone())).detach();
     glommio::spawn_local(mail(shard.clone())).detach();

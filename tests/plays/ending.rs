@@ -81,11 +81,23 @@ fn requests_in_flight_and_waiting_when_the_router_ends() {
 
 #[test]
 fn who_has_connected_before_the_listeners_close_is_answered_or_told() {
-    let mut router = Router::start(&["--cores", "0,1", "--accept", "plain"]);
-    let service = Service::new("late", "");
-    router.ask(&service.get("/")).expect(200);
-    let (address, request) = (router.address, service.get("/"));
-    let (connected, all_connected) = std::sync::mpsc::channel();
+    for (io, accept) in [("auto", "balanced"), ("auto", "plain"), ("glommio", "balanced")] {
+        let mut router = Router::start(&["--cores", "0,1", "--io", io, "--accept", accept]);
+        let service = Service::new("late", "");
+        router.ask(&service.get("/")).expect(200);
+        let words = ask_while_it_ends(&router, &service.get("/"));
+        let answered = words.iter().filter(|it| matches!(it, Ok(200 | 503))).count();
+        let closed = words.iter().filter(|it| matches!(it, Ok(0))).count();
+        println!("{io}, {accept}: {} connected, {answered} answered, {closed} closed", words.len());
+        assert_eq!(answered + closed, words.len(), "{words:?}");
+        assert!(words.len() >= 104, "{}", words.len());
+        assert_eq!(router.wait(PATIENCE), Some(0));
+    }
+}
+
+/// Eight threads connect and ask, 25 times each if they can; the signal comes when each has 13.
+fn ask_while_it_ends(router: &Router, request: &Request) -> Vec<std::io::Result<u16>> {
+    let (address, (connected, all_connected)) = (router.address, std::sync::mpsc::channel());
     let clients: Vec<_> = (0..8)
         .map(|_| {
             let (connected, request) = (connected.clone(), request.clone());
@@ -94,12 +106,10 @@ fn who_has_connected_before_the_listeners_close_is_answered_or_told() {
                     let mut client = Connection::try_open(address).ok()?;
                     Some(client.try_send(&request).map(|()| client))
                 };
-                // The first half is there when the signal comes, the other comes meanwhile.
                 let mut own: Vec<_> = (0..13).map_while(ask).collect();
                 connected.send(()).expect("somebody waits for it");
                 own.extend((0..12).map_while(ask));
-                let words = own.into_iter().map(|it| it.and_then(last_word));
-                words.collect::<Vec<_>>()
+                own.into_iter().map(|it| it.and_then(last_word)).collect::<Vec<_>>()
             })
         })
         .collect();
@@ -107,13 +117,7 @@ fn who_has_connected_before_the_listeners_close_is_answered_or_told() {
         all_connected.recv().expect("each connects");
     }
     router.terminate();
-    let words: Vec<_> = clients.into_iter().flat_map(|it| it.join().expect("it ends")).collect();
-    let answered = words.iter().filter(|it| matches!(it, Ok(200 | 503))).count();
-    let closed = words.iter().filter(|it| matches!(it, Ok(0))).count();
-    println!("{} connected: {answered} answered, {closed} closed", words.len());
-    assert_eq!(answered + closed, words.len(), "{words:?}");
-    assert!(words.len() >= 104, "{}", words.len());
-    assert_eq!(router.wait(PATIENCE), Some(0));
+    clients.into_iter().flat_map(|it| it.join().expect("it ends")).collect()
 }
 
 /// What a client hears: a status, or 0 for a clean end before any answer.

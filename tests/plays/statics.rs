@@ -35,6 +35,37 @@ fn two_static_services_and_a_launched_one_do_not_mix() {
 }
 
 #[test]
+fn one_connection_serves_the_clients_of_two_cores_by_turns() {
+    for io in ["auto", "glommio"] {
+        let server = [Instance::start(&[])];
+        let one = fronted("one", &server, "concurrency-level=1");
+        let router = Router::start(&["--cores", "0,1", "--io", io, "--static", &one]);
+        let mut clients = [router.connect(), router.connect()];
+        let request = Request::get("/?delay-ms=3").with("host", "one");
+        clients[0].ask(&request).expect(200);
+        until("the clients are on two cores", PATIENCE, || {
+            let page = router.ask(&Request::get("/metrics")).text();
+            let has =
+                |it: u8| page.contains(&format!("waiter_shard_connections{{shard=\"{it}\"}} "));
+            (has(0) && has(1)).then_some(())
+        });
+        let before = server[0].count("connections");
+        let threads = clients.map(|mut client| {
+            let request = request.clone();
+            std::thread::spawn(move || {
+                (0..100).for_each(|_| drop(client.ask(&request).expect(200)))
+            })
+        });
+        threads.into_iter().for_each(|it| it.join().expect("all are answered"));
+        // Asking for the count is one itself.
+        let connects = server[0].count("connections") - before - 1;
+        println!("{io}: {connects} connects for 200 requests");
+        assert!(connects <= 20, "{connects} connects for 200 requests");
+        assert_eq!(server[0].count("max_in_flight"), 1);
+    }
+}
+
+#[test]
 fn a_dead_server_is_passed_over() {
     let mut servers = [Instance::start(&[]), Instance::start(&[])];
     let pair = fronted("pair", &servers, "concurrency-level=1");

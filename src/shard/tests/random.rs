@@ -2,7 +2,8 @@
 //! who asked for it, every slot comes home, and connections are counted wherever they travel. A
 //! failure prints its seed.
 
-use super::world::{Habit, Id, Setup, World, whole};
+use super::whole::whole;
+use super::world::{Habit, Id, Setup, World};
 use crate::base::time::Duration;
 use crate::shard::settings::Accept;
 use std::collections::BTreeMap;

@@ -5,6 +5,7 @@
 //! more than it has slots for, and at rest that it has no more connections than slots, and counts
 //! those it has. A connection that goes from one shard to another is followed.
 
+use super::whole::whole;
 use crate::base::address::SocketAddr;
 use crate::base::ids::{ServiceId, ShardId};
 use crate::base::limits::Limits;
@@ -571,18 +572,4 @@ fn services_of(description: Description) -> (Services, Vec<Arc<Instance>>) {
 /// The home shard of the service.
 pub(super) fn home(id: &ServiceId, shards: usize) -> usize {
     usize::from(id.home(shards).0)
-}
-
-/// How long the first whole message is, and its body; none if it is not whole.
-pub(super) fn whole(bytes: &[u8]) -> Option<(usize, Vec<u8>)> {
-    let head = memchr::memmem::find(bytes, b"\r\n\r\n")? + 4;
-    let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
-    if text.contains("transfer-encoding: chunked") {
-        return super::unchunk(&bytes[head..]).map(|(used, body)| (head + used, body));
-    }
-    let length = text
-        .split_once("content-length: ")
-        .map_or(0, |(_, rest)| rest.split_once('\r').expect("a line").0.parse().expect("a length"));
-    let body = bytes.get(head..head + length)?;
-    Some((head + length, body.to_vec()))
 }
