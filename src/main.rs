@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 use waiter::cmd::demo::{self, DemoArgs};
 use waiter::cmd::instance::{self, InstanceArgs};
+use waiter::cmd::load::{self, LoadArgs};
 use waiter::cmd::serve::{self, ServeArgs};
 
 #[global_allocator]
@@ -23,6 +24,8 @@ enum Command {
     Serve(Box<ServeArgs>),
     /// Show the whole loop in under a minute.
     Demo(DemoArgs),
+    /// Send requests at a constant rate and tell how long the answers took.
+    Load(LoadArgs),
     /// A test instance with knobs.
     #[command(hide = true)]
     Instance(InstanceArgs),
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(args) => serve::run(*args),
         Command::Demo(args) => demo::run(&args),
+        Command::Load(args) => load::run(&args),
         Command::Instance(args) => instance::run(args),
     }
 }

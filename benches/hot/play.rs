@@ -14,8 +14,8 @@ use waiter::mesh::join;
 use waiter::shard::access::AccessLog;
 use waiter::shard::engine::memory::Memory;
 use waiter::shard::engine::{Happening, Link};
-use waiter::shard::settings::Queues;
-use waiter::shard::{HalfClose, Joins, Settings, Shard};
+use waiter::shard::settings::{Clients, Queues};
+use waiter::shard::{Accept, HalfClose, Joins, Settings, Shard};
 
 /// One shard, one client, one instance with one slot.
 pub(crate) struct Play {
@@ -124,5 +124,6 @@ fn settings() -> Settings {
         launches: true,
         half_close: HalfClose::Gone,
         queues: Queues::new(&Limits::PRODUCTION),
+        clients: Clients::new(1, Accept::Balanced),
     }
 }

@@ -179,6 +179,7 @@ fn catalogue() -> Catalogue {
             letters: 99,
             lines_dropped: 8,
         },
+        clients: vec![3, 1],
         launches: Launches { launched: 6, failed: 12, killed: 2, orders_failed: 5 },
         ..Catalogue::default()
     }

@@ -221,6 +221,11 @@ fn router(view: &View<'_>, body: &mut Pieces) {
         let of = existing.iter().filter(|it| it.state.status() == status);
         sample(body, "waiter_services", &[("status", status.label())], of.count());
     }
+    let name = "waiter_shard_connections";
+    head(body, name, "gauge", "Client connections of each core.");
+    for (shard, clients) in catalogue.clients.iter().enumerate() {
+        sample(body, name, &[("shard", &shard.to_string())], clients);
+    }
     counters(catalogue, body);
 }
 
@@ -379,6 +384,8 @@ mod tests {
             ("waiter_instances_killed_total".into(), 2.0),
             ("waiter_orders_failed_total".into(), 5.0),
             ("waiter_connections".into(), 4.0),
+            ("waiter_shard_connections{shard=\"0\"}".into(), 3.0),
+            ("waiter_shard_connections{shard=\"1\"}".into(), 1.0),
             ("waiter_exchanges".into(), 2.0),
             ("waiter_start_time_seconds".into(), 1_704_164_585.678),
             ("waiter_info{version=\"0.1.0\",router_id=\"a\\\"b\\\\c\\nd\"}".into(), 1.0),

@@ -29,6 +29,8 @@ pub struct Limits {
     pub first_byte_timeout: Duration,
     /// An instance takes the next byte of a request's body within this time.
     pub streaming_timeout: Duration,
+    /// A tunnel in which no byte moves is kept this long.
+    pub tunnel_idle_timeout: Duration,
     /// A request waits this long for a slot.
     pub queue_timeout: Duration,
     /// An idle connection to an instance is kept this long (common servers close after 5 s).
@@ -65,6 +67,7 @@ impl Limits {
         connect_timeout: Duration::from_secs(5),
         first_byte_timeout: Duration::from_secs(900),
         streaming_timeout: Duration::from_secs(20),
+        tunnel_idle_timeout: Duration::from_secs(3600),
         queue_timeout: Duration::from_secs(300),
         upstream_idle_timeout: Duration::from_secs(4),
         linger_timeout: Duration::from_secs(1),

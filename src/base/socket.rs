@@ -1,6 +1,6 @@
 //! A connection on its way from one shard to another.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// An open connection that nothing is under way on. Whoever holds it owns it; dropped, it closes.
 ///
@@ -12,6 +12,11 @@ impl Socket {
     /// Wraps a connected socket.
     pub fn new(descriptor: OwnedFd) -> Self {
         Self(descriptor)
+    }
+
+    /// Its number, for as long as it is not given away.
+    pub fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
     }
 
     /// Gives the descriptor to a driver.

@@ -177,6 +177,9 @@ struct Turn<'a> {
     /// Its place in the order of arrival, from 1; of a request that does not count: that of the
     /// last one which did.
     sequence: u64,
+    /// When its head had been read, on the clock that all processes of a host share (answers tell
+    /// it as `x-began-ns`).
+    began_ns: i64,
     counted: Option<&'a Shared>,
 }
 
@@ -185,11 +188,12 @@ impl<'a> Turn<'a> {
         let sequence = shared.requests.fetch_add(1, Ordering::SeqCst) + 1;
         let in_flight = shared.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
         shared.max_in_flight.fetch_max(in_flight, Ordering::SeqCst);
-        Self { sequence, counted: Some(shared) }
+        Self { sequence, began_ns: host_ns(), counted: Some(shared) }
     }
 
     fn uncounted(shared: &Shared) -> Self {
-        Self { sequence: shared.requests.load(Ordering::SeqCst), counted: None }
+        let sequence = shared.requests.load(Ordering::SeqCst);
+        Self { sequence, began_ns: host_ns(), counted: None }
     }
 
     /// The last byte of the response is about to be written.
@@ -206,6 +210,13 @@ impl<'a> Turn<'a> {
         }
         self.end();
     }
+}
+
+/// The system's monotonic clock. `mesh::clock` counts from the beginning of one process, so its
+/// times cannot be compared with those of another.
+fn host_ns() -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec * 1_000_000_000 + now.tv_nsec
 }
 
 impl Drop for Turn<'_> {

@@ -4,5 +4,6 @@ pub mod demo;
 mod host;
 pub mod instance;
 mod listeners;
+pub mod load;
 pub mod serve;
 mod sockets;

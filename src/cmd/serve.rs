@@ -22,8 +22,8 @@ use crate::core::route::Hosts;
 use crate::core::world::World;
 use crate::mesh::{self, Bell, Notices, clock};
 use crate::shard::access;
-use crate::shard::settings::Queues;
-use crate::shard::{self, HalfClose, Joins, Settings, Start};
+use crate::shard::settings::{Clients, Queues};
+use crate::shard::{self, Accept, HalfClose, Joins, Settings, Start};
 use crate::wire::call::{Answer, Call};
 use arc_swap::ArcSwap;
 use clap::Args;
@@ -350,6 +350,10 @@ fn settings(config: &Config, listeners: &[Bound]) -> Settings {
         trust_forwarded: config.trust_forwarded.clone(),
         launches: config.scheduler != Scheduler::Absent,
         queues: Queues::new(&config.limits),
+        clients: Clients::new(
+            config.cores.len(),
+            if config.accept_balanced { Accept::Balanced } else { Accept::Plain },
+        ),
         half_close: if config.half_close_allowed { HalfClose::Allow } else { HalfClose::Gone },
     }
 }

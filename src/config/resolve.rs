@@ -73,6 +73,7 @@ impl Written {
             launch_from: networks("launch-from", &self.launch_from, mistakes),
             trust_forwarded: networks("trust-forwarded", &self.trust_forwarded, mistakes),
             half_close_allowed: self.half_close_allowed(mistakes),
+            accept_balanced: self.accept_balanced(mistakes),
             access_log: self.access_log(mistakes),
             log: self.log(mistakes),
             log_level: self.log_level(mistakes),
@@ -212,6 +213,17 @@ impl Written {
             Some(other) => {
                 mistakes.add("half-close", other, "expected gone or allow");
                 false
+            }
+        }
+    }
+
+    fn accept_balanced(&self, mistakes: &mut Mistakes) -> bool {
+        match self.accept.as_deref() {
+            None | Some("balanced") => true,
+            Some("plain") => false,
+            Some(other) => {
+                mistakes.add("accept", other, "expected balanced or plain");
+                true
             }
         }
     }

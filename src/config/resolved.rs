@@ -39,6 +39,8 @@ pub struct Config {
     pub trust_forwarded: Vec<IpNet>,
     /// Whether a half-closed client still wants its answer.
     pub half_close_allowed: bool,
+    /// Whether clients are spread over the cores.
+    pub accept_balanced: bool,
     /// One line per request.
     pub access_log: AccessLog,
     /// Diagnostics.
@@ -77,6 +79,7 @@ impl Config {
             launch_from: list(&self.launch_from),
             trust_forwarded: list(&self.trust_forwarded),
             half_close: Some(if self.half_close_allowed { "allow" } else { "gone" }.to_owned()),
+            accept: Some(if self.accept_balanced { "balanced" } else { "plain" }.to_owned()),
             access_log: Some(match &self.access_log {
                 AccessLog::Off => "off".to_owned(),
                 AccessLog::Stdout => "-".to_owned(),

@@ -29,6 +29,7 @@ service-prefix = 'p-'
 launch-from = ['10.0.0.0/8']
 trust-forwarded = ['10.1.0.0/16']
 half-close = 'allow'
+accept = 'plain'
 access-log = '/log'
 log = 'json'
 log-level = 'debug'

@@ -49,6 +49,10 @@ pub struct Written {
     /// wants its answer) [default: gone]
     #[arg(long, value_name = "MEANING")]
     pub half_close: Option<String>,
+    /// Which core serves a client: balanced (the one that accepted it, unless it has more than its
+    /// share) or plain (always that one) [default: balanced]
+    #[arg(long, value_name = "WAY")]
+    pub accept: Option<String>,
     /// One JSON line per request: off, - (standard output) or a file [default: off]
     #[arg(long, value_name = "off|-|PATH")]
     pub access_log: Option<String>,
@@ -147,6 +151,7 @@ impl Written {
             launch_from: list(self.launch_from, file.launch_from),
             trust_forwarded: list(self.trust_forwarded, file.trust_forwarded),
             half_close: self.half_close.or(file.half_close),
+            accept: self.accept.or(file.accept),
             access_log: self.access_log.or(file.access_log),
             log: self.log.or(file.log),
             log_level: self.log_level.or(file.log_level),

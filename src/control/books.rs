@@ -78,6 +78,11 @@ impl Books {
         sum
     }
 
+    /// Clients of each shard.
+    pub fn clients(&self) -> Vec<u32> {
+        self.loads.iter().map(|it| it.connections).collect()
+    }
+
     /// One service's book.
     pub fn get(&self, id: &ServiceId) -> Option<&Book> {
         self.services.get(id)
@@ -160,7 +165,7 @@ mod tests {
             let pulse = Pulse {
                 services: vec![(id.clone(), Beat { completions: 1, ..Beat::default() })],
                 latencies: vec![(id.clone(), latency)],
-                load: Load { letters, ..Load::default() },
+                load: Load { letters, connections: 1, ..Load::default() },
             };
             books.enter(ShardId(shard), &pulse, Date(1));
         };
@@ -168,6 +173,7 @@ mod tests {
         pulse(1, 2, 7);
         pulse(0, 4, 6);
         assert_eq!(books.load().letters, 13, "the newest of each shard");
+        assert_eq!((books.load().connections, books.clients()), (2, vec![1, 1]));
         let latency = books.get(&id).expect("known").latency();
         let total = &latency.as_ref().expect("there are some").total;
         assert_eq!((total.count(), total.sum()), (3, Duration::from_millis(7)));

@@ -246,6 +246,7 @@ impl Shelf {
         self.catalogue.draining = said.draining;
         self.catalogue.launches = said.launches;
         self.catalogue.load = said.books.load();
+        self.catalogue.clients = said.books.clients();
         for (id, entry) in &mut self.catalogue.services {
             let fresh = refreshed(id, entry, said);
             if let Some(fresh) = fresh {

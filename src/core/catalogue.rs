@@ -27,6 +27,8 @@ pub struct Catalogue {
     pub scheduler_heard: Option<Date>,
     /// All shards together.
     pub load: Load,
+    /// Clients of each shard.
+    pub clients: Vec<u32>,
     /// What became of instances.
     pub launches: Launches,
     /// Whether the router takes no new requests.

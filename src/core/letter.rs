@@ -4,7 +4,9 @@
 //! between pairs. Crossing messages need no cases: a ticket gets exactly one answer unless it was
 //! withdrawn, and a grant for a ticket that is gone is settled unused.
 
+use crate::base::address::SocketAddr;
 use crate::base::ids::{InstanceId, ServiceId, ShardId, Ticket};
+use crate::base::socket::Socket;
 use crate::base::time::Instant;
 use crate::core::outcome::Outcome;
 use crate::core::pulse::Pulse;
@@ -22,16 +24,19 @@ pub enum Letter {
     Claim(Claim),
     /// To home: it waits no longer.
     Withdraw(ServiceId, Ticket),
-    /// To home: a request ended, and home must know.
+    /// To home: a request ended, and home must know. If somebody waits, the seat may have the idle
+    /// connection with it that the request used.
     Settle(Settle),
     /// To home: a slot became free while somebody began to wait.
     LookAgain(ServiceId),
-    /// From home: the ticket has a seat.
+    /// From home: the ticket has a seat, which may have an idle connection with it.
     Grant(Ticket, Seat),
     /// From home: the ticket gets none.
     Refuse(Ticket, Why),
     /// Close an idle connection to this instance, if there are more connections than slots.
     CloseIdle(Arc<Instance>),
+    /// A client that connected to a shard which has more than its share: serve it.
+    Client(Socket, SocketAddr),
 }
 
 /// A request that waits.

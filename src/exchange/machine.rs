@@ -1,6 +1,7 @@
 //! The exchange's states and what each event does in them. The picture is in the room's `mod.rs`.
 
 mod ending;
+mod tunnel;
 
 use self::ending::instance_fault;
 use crate::base::fault::{Class, Fault};
@@ -13,11 +14,13 @@ use crate::core::slots::{Instance, Seat};
 use crate::exchange::{Effect, Effects, Event, Plan, Side, Times, Visit, plain_fault, rewrite};
 use crate::wire::codec::{Cause, Part};
 use crate::wire::head::{Head, Length};
-use http::Method;
+use http::{Method, StatusCode};
 use std::sync::Arc;
 
 /// Memory for texts that an exchange keeps between two requests; bodies of calls may be larger.
 const TEXT_BYTES: usize = 16 << 10;
+/// Memory for each head that it keeps.
+const HEAD_BYTES: usize = 4 << 10;
 
 /// One request and its response. Reused for many: [`Exchange::clear`] keeps its memory.
 #[derive(Debug)]
@@ -45,6 +48,7 @@ enum Phase {
     Waiting,
     Opening,
     Streaming,
+    Tunnel,
     Finishing,
     Calling,
     Done,
@@ -66,6 +70,8 @@ struct Asked {
 struct Answered {
     /// A final head has been sent to the client.
     head: bool,
+    /// The instance has said everything.
+    ended: bool,
     /// The instance has said something: it has seen the request.
     heard: bool,
     /// Body bytes sent to the client that it has not taken.
@@ -108,6 +114,8 @@ impl Exchange {
     pub fn clear(&mut self) {
         assert!(self.seat.is_none(), "a seat is given back before its exchange is reused");
         self.phase = Phase::Fresh;
+        self.request.rest(HEAD_BYTES);
+        self.response.rest(HEAD_BYTES);
         self.text.clear();
         self.text.shrink_to(TEXT_BYTES);
         self.plan = None;
@@ -142,6 +150,7 @@ impl Exchange {
     /// The head of a request for the API came.
     pub fn call(&mut self, head: &Head, visit: Visit, now: Instant, out: &mut Effects) {
         self.enter(head, visit, now);
+        self.request.switches = false; // a page is shown, whatever else the client would like
         self.phase = Phase::Calling;
         self.moved(now);
         if matches!(head.length, Length::Exact(length) if length > self.limits.call_bytes.into()) {
@@ -204,6 +213,7 @@ impl Exchange {
             Phase::Calling => self.call_stalled(out),
             Phase::Finishing => self.end(Outcome::InstanceError, out),
             Phase::Streaming => self.stalled(out),
+            Phase::Tunnel => self.break_tunnel(Outcome::Success, out),
         }
     }
 
@@ -286,9 +296,10 @@ impl Exchange {
         (self.asked.sent, self.answered.sent)
     }
 
-    /// Whether the client still matters to it.
-    pub fn has_client(&self) -> bool {
-        !matches!(self.phase, Phase::Finishing | Phase::Done)
+    /// Whether a client that has closed its sending side may have gone away. Not one that is known
+    /// to be gone; and in a tunnel an end is passed on, whatever it means.
+    pub fn heeds_half_close(&self) -> bool {
+        !matches!(self.phase, Phase::Tunnel | Phase::Finishing | Phase::Done)
     }
 
     fn enter(&mut self, head: &Head, visit: Visit, now: Instant) {
@@ -371,10 +382,13 @@ impl Exchange {
 
     fn client_said(&mut self, part: Part<'_>, now: Instant, out: &mut Effects) {
         match part {
-            Part::Head(_) => unreachable!("a request has one head, and it began the exchange"),
+            Part::Head(_) | Part::Refused(..) => {
+                unreachable!("a request has one head, and it began the exchange")
+            }
             Part::Body(bytes) if self.phase == Phase::Calling => self.body_of_call(bytes, now, out),
             Part::Body(bytes) => {
-                assert!(self.phase == Phase::Streaming, "no body without room");
+                let is_open = matches!(self.phase, Phase::Streaming | Phase::Tunnel);
+                assert!(is_open, "no body without room");
                 let length = u32::try_from(bytes.len()).expect("bounded by the window");
                 self.asked.sent += u64::from(length);
                 self.asked.under_way += length;
@@ -388,6 +402,7 @@ impl Exchange {
                         out.push(Effect::End(Side::Instance));
                         self.moved(now);
                     }
+                    Phase::Tunnel => self.tunnel_end(Side::Client, now, out),
                     Phase::Calling => {
                         self.moved(now);
                         out.push(Effect::Call);
@@ -445,9 +460,13 @@ impl Exchange {
     }
 
     fn instance_said(&mut self, part: Part<'_>, now: Instant, out: &mut Effects) {
-        let is_asked = matches!(self.phase, Phase::Streaming | Phase::Finishing | Phase::Calling);
+        let is_asked = !matches!(self.phase, Phase::Fresh | Phase::Waiting | Phase::Opening);
         assert!(is_asked, "an instance speaks when it has been asked");
         match part {
+            Part::Refused(..) => unreachable!("a response is never a request"),
+            Part::Head(head) if head.status == StatusCode::SWITCHING_PROTOCOLS => {
+                self.switch(head, now, out);
+            }
             Part::Head(head) => self.answer(head, now, out),
             Part::Body(bytes) => {
                 let length = u32::try_from(bytes.len()).expect("bounded by the window");
@@ -459,6 +478,10 @@ impl Exchange {
                     out.push(Effect::Forward(Side::Client, 0..length));
                 }
                 self.moved(now);
+            }
+            Part::End(_) if self.phase == Phase::Tunnel => {
+                self.answered.ended = true;
+                self.tunnel_end(Side::Instance, now, out);
             }
             Part::End(_) => {
                 if self.phase != Phase::Finishing {
@@ -484,25 +507,30 @@ impl Exchange {
         }
         self.response.clone_from(head);
         if !interim {
-            self.answered.head = true;
-            self.times.answered = Some(now);
-            if self.phase == Phase::Calling {
-                self.response.fields.push(b"server", rewrite::PSEUDONYM.as_bytes());
-                self.response.fields.set(b"x-cid", &self.cid);
-            } else {
-                rewrite::response(&mut self.response, &self.cid, &mut self.text);
-                if let (Some(plan), Some(seat)) = (&self.plan, &self.seat)
-                    && plan.tuning.debug
-                {
-                    rewrite::debug(&mut self.response, plan, seat, &self.times);
-                }
-            }
+            self.final_head(now);
         }
         out.push(Effect::Head(Side::Client));
         if !interim {
             out.push(Effect::Room(Side::Instance, self.limits.window_bytes));
         }
         self.moved(now);
+    }
+
+    /// The response is made what the client gets.
+    fn final_head(&mut self, now: Instant) {
+        self.answered.head = true;
+        self.times.answered = Some(now);
+        if self.phase == Phase::Calling {
+            self.response.fields.push(b"server", rewrite::PSEUDONYM.as_bytes());
+            self.response.fields.set(b"x-cid", &self.cid);
+            return;
+        }
+        rewrite::response(&mut self.response, &self.cid, &mut self.text);
+        if let (Some(plan), Some(seat)) = (&self.plan, &self.seat)
+            && plan.tuning.debug
+        {
+            rewrite::debug(&mut self.response, plan, seat, &self.times);
+        }
     }
 
     fn instance_cut(&mut self, cause: &Cause, now: Instant, out: &mut Effects) {
@@ -526,6 +554,11 @@ impl Exchange {
             self.end(Outcome::InstanceError, out);
             return;
         }
+        if self.phase == Phase::Tunnel {
+            // The request was answered; how another protocol ends is its own affair.
+            self.break_tunnel(Outcome::Success, out);
+            return;
+        }
         let fault = instance_fault(cause, Class::InstanceError);
         self.fail(&fault, Outcome::InstanceError, out);
     }
@@ -533,7 +566,8 @@ impl Exchange {
     fn instance_took(&mut self, bytes: u32, now: Instant, out: &mut Effects) {
         let bytes = bytes.min(self.asked.under_way);
         self.asked.under_way -= bytes;
-        if bytes > 0 && !self.asked.ended && self.phase == Phase::Streaming {
+        let goes_on = matches!(self.phase, Phase::Streaming | Phase::Tunnel);
+        if bytes > 0 && !self.asked.ended && goes_on {
             out.push(Effect::Room(Side::Client, bytes));
         }
         self.moved(now);
@@ -542,7 +576,7 @@ impl Exchange {
     fn client_took(&mut self, bytes: u32, now: Instant, out: &mut Effects) {
         let bytes = bytes.min(self.answered.under_way);
         self.answered.under_way -= bytes;
-        if bytes > 0 {
+        if bytes > 0 && !self.answered.ended {
             out.push(Effect::Room(Side::Instance, bytes));
         }
         self.moved(now);

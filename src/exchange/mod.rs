@@ -5,13 +5,14 @@
 //! effects, which the shard carries out.
 //!
 //! ```text
-//!            begin                Seated           Opened
-//!   Fresh ─────────► Waiting ───────────► Opening ────────► Streaming ──► Done
+//!            begin                Seated           Opened             101
+//!   Fresh ─────────► Waiting ───────────► Opening ────────► Streaming ────► Tunnel ──► Done
 //!     │ refuse          │ ▲                  │ OpenFailed ▲    │ client gone, `finish`
 //!     │ call            │ └──────────────────┘ (once)     └────┤ a stale connection, once
 //!     ├──► Calling ─────┴──────────────────────────────────► Finishing ──► Done
 //!     └──────────────────────────────────────────────────────────────────► Done
 //! ```
+//! In a tunnel both sides are body until their `End`; with the second one it is over.
 //! What each event does in each state stands in `tests/table.txt`, and a test holds it.
 //!
 //! Must hold: `Done` is said once, last; no byte reaches an instance before `Opened`; while the
@@ -151,7 +152,7 @@ pub struct Times {
     pub answered: Option<Instant>,
 }
 
-/// Builds the answer to a fault; see `wire::problem`.
+/// The fault of one who gets no slot.
 fn plain_fault(why: &Why) -> Fault {
     use crate::base::fault::Class;
     match why {

@@ -5,6 +5,7 @@
 
 use crate::base::address::SocketAddr;
 use crate::base::fault::{Class, Fault};
+use crate::base::ids::ServiceId;
 use crate::core::launch::{Claim, may_launch};
 use crate::core::route::{Route, route};
 use crate::core::service::{Description, Tuning, fingerprint, from_headers};
@@ -29,6 +30,16 @@ pub enum Admission {
     Service(Plan),
     /// Nowhere.
     Refused(Fault),
+}
+
+impl Admission {
+    /// The service it goes to.
+    pub fn service(&self) -> Option<&ServiceId> {
+        match self {
+            Self::Service(plan) => Some(&plan.service),
+            Self::Call | Self::Refused(_) => None,
+        }
+    }
 }
 
 /// What a shard remembers of descriptions.

@@ -1,16 +1,18 @@
 //! The reservers of the services whose home is this shard.
 //!
-//! The desk finds the reserver a letter is for, makes it if there is none, and posts its replies.
+//! The desk finds the reserver a letter is for, makes it if there is none, and posts its replies;
+//! all but grants, which wait here until the shard has looked what it can send along.
 
-use crate::base::ids::{ServiceId, ShardId};
+use crate::base::ids::{ServiceId, ShardId, Ticket};
 use crate::base::limits::Limits;
 use crate::base::time::Instant;
 use crate::core::letter::{Claim, Letter, Notice, Settle, Why};
 use crate::core::reserver::{Reply, Reserver};
 use crate::core::service::Description;
+use crate::core::slots::Seat;
 use crate::core::world::{Service, World};
 use crate::mesh::ShardPost;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 /// All services at home here for which somebody waited or failed lately.
@@ -22,6 +24,8 @@ pub struct Desk {
     /// Descriptions of services that are waited for and not known yet.
     awaited: HashMap<ServiceId, Arc<Description>, foldhash::fast::FixedState>,
     replies: Vec<Reply>,
+    /// Not posted yet.
+    grants: VecDeque<(Ticket, Seat)>,
     /// When the first rest ends, or earlier.
     wakeup: Option<Instant>,
     draining: bool,
@@ -36,6 +40,7 @@ impl Desk {
             reservers: HashMap::default(),
             awaited: HashMap::default(),
             replies: Vec::new(),
+            grants: VecDeque::new(),
             wakeup: None,
             draining: false,
         }
@@ -64,7 +69,7 @@ impl Desk {
     }
 
     /// A request waits no longer.
-    pub fn withdraw(&mut self, id: &ServiceId, ticket: crate::base::ids::Ticket) {
+    pub fn withdraw(&mut self, id: &ServiceId, ticket: Ticket) {
         if let Some(reserver) = self.reservers.get_mut(id) {
             reserver.withdraw(ticket);
             if reserver.is_idle() {
@@ -86,6 +91,11 @@ impl Desk {
         self.with(&id, world, post, |reserver, replies| {
             reserver.settle(settle, limits, now, replies);
         });
+    }
+
+    /// The next grant that is to be posted.
+    pub fn granted(&mut self) -> Option<(Ticket, Seat)> {
+        self.grants.pop_front()
     }
 
     /// A slot became free.
@@ -209,7 +219,7 @@ impl Desk {
         self.wakeup = self.wakeup.into_iter().chain(reserver.wakeup()).min();
         for reply in replies.drain(..) {
             match reply {
-                Reply::Grant(ticket, seat) => post.send(ticket.shard, Letter::Grant(ticket, seat)),
+                Reply::Grant(ticket, seat) => self.grants.push_back((ticket, seat)),
                 Reply::Refuse(ticket, why) => post.send(ticket.shard, Letter::Refuse(ticket, why)),
                 Reply::Create => {
                     if let Some(description) = self.awaited.get(id) {

@@ -10,7 +10,7 @@ use crate::mesh::panics::guarded;
 use crate::shard::engine::{Engine, Link, Shut};
 use crate::shard::state::{ExchangeKey, Pending, Role, Shard, State};
 use crate::wire::call::{Answer, Call};
-use crate::wire::codec::{Cause, Part, Stream};
+use crate::wire::codec::{Cause, Close, Part, Stream};
 use crate::wire::http1;
 use std::sync::Arc;
 use std::sync::mpsc::TrySendError;
@@ -390,6 +390,8 @@ impl<E: Engine> Shard<E> {
         if connection.state == State::Open && needs.idle && self.pool.keep(link, &instance) {
             self.connections[link].state = State::Idle { since: self.now };
             self.touch(link);
+        } else if needs.close == Close::Flush {
+            self.drop_link(link, Shut::Flush); // the last bytes of a tunnel are on their way
         } else {
             self.drop_link(link, Shut::Now);
         }
@@ -409,7 +411,13 @@ impl<E: Engine> Shard<E> {
         let service = seat.service().clone();
         match seat.put() {
             Put::Free => {}
-            Put::PassOn(seat) => self.post.send(home, Letter::Settle(Settle { seat, outcome })),
+            Put::PassOn(mut seat) => {
+                // At home it stays in the pool until it is known who gets the slot.
+                if home != self.post.me && seat.slots().waiting.any() {
+                    self.send_along(&mut seat);
+                }
+                self.post.send(home, Letter::Settle(Settle { seat, outcome }));
+            }
             Put::LookAgain => self.post.send(home, Letter::LookAgain(service)),
         }
     }

@@ -125,7 +125,7 @@ impl Host {
     /// Tells the shard all that has happened.
     fn tell_all(&mut self) {
         let now = self.now;
-        while let Some(event) = self.shard.engine.next() {
+        while let Some(event) = self.shard.engine.next_event() {
             self.busy_at = now;
             let happening = match event {
                 Event::Received(link, mut lent) => {

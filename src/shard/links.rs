@@ -1,11 +1,12 @@
 //! What happens to connections: bytes to parts, parts to exchanges, needs to the driver.
 
 use crate::base::address::SocketAddr;
+use crate::base::fault::{Class, Fault};
 use crate::base::time::Instant;
 use crate::exchange::{Event, Exchange, Side, Visit};
 use crate::mesh::clock;
 use crate::mesh::panics::guarded;
-use crate::shard::admission::Admission;
+use crate::shard::admission::{Admission, Admissions};
 use crate::shard::engine::{Engine, Happening, Link, Shut};
 use crate::shard::settings::HalfClose;
 use crate::shard::state::{Connection, Draining, ExchangeKey, Role, Served, Shard, State, Subject};
@@ -21,10 +22,7 @@ impl<E: Engine> Shard<E> {
     pub fn happened(&mut self, happening: Happening<'_>, now: Instant) {
         self.now = now;
         match happening {
-            Happening::Accepted(link, peer) => {
-                let codec = http1::Server::new(&self.settings.limits, now);
-                self.accepted(link, peer, Box::new(codec));
-            }
+            Happening::Accepted(link, peer) => self.arrived(link, peer),
             Happening::Opened(link) => self.opened(link),
             Happening::OpenFailed(link, cause) => self.lost(link, &cause),
             Happening::Received(link, bytes) => self.read_all(link, Input::Bytes(bytes)),
@@ -36,14 +34,25 @@ impl<E: Engine> Shard<E> {
     }
 
     /// A client connected, speaking what its codec speaks.
-    pub fn accepted(&mut self, link: Link, peer: SocketAddr, mut codec: Box<dyn Codec>) {
+    pub fn accepted(&mut self, link: Link, peer: SocketAddr, codec: Box<dyn Codec>) {
+        self.settings.clients.arrived(self.post.me);
+        self.welcome(link, peer, codec);
+        self.settle_links();
+    }
+
+    /// What a client speaks.
+    pub(super) fn greet(&self) -> Box<dyn Codec> {
+        Box::new(http1::Server::new(&self.settings.limits, self.now))
+    }
+
+    /// Serves a client that has been counted.
+    pub(super) fn welcome(&mut self, link: Link, peer: SocketAddr, mut codec: Box<dyn Codec>) {
         if self.draining != Draining::No {
             codec.retire(); // it was on its way when the end began
         }
         self.clients += 1;
         self.insert(link, Role::Client(peer), codec, State::Open);
         self.touch(link);
-        self.settle_links();
     }
 
     pub(super) fn insert(&mut self, link: Link, role: Role, codec: Box<dyn Codec>, state: State) {
@@ -177,14 +186,19 @@ impl<E: Engine> Shard<E> {
                 self.tell(key, Event::From(side, part));
                 self.carry_out_with(key, side, part);
             }
-            (None, Part::Head(head)) if side == Side::Client => self.begin(link, stream, head),
+            (None, Part::Head(head)) if side == Side::Client => {
+                self.begin(link, stream, head, None);
+            }
+            (None, Part::Refused(head, fault)) if side == Side::Client => {
+                self.begin(link, stream, head, Some(fault));
+            }
             // The exchange has ended; what its stream still says is not wanted.
             (None, _) => {}
         }
     }
 
-    /// A request came.
-    fn begin(&mut self, link: Link, stream: Stream, head: &Head) {
+    /// A request came, or one that is refused as it was read.
+    fn begin(&mut self, link: Link, stream: Stream, head: &Head, fault: Option<&Fault>) {
         let Role::Client(peer) = self.connections[link].role else {
             unreachable!("requests come from clients")
         };
@@ -194,15 +208,12 @@ impl<E: Engine> Shard<E> {
             unique: self.next_unique(),
             date: clock::date(),
         };
-        let admission = self.admissions.admit(head, peer, &self.settings, &self.world);
-        let mut exchange = self.spare.pop().unwrap_or_else(|| Exchange::new(self.limits.clone()));
-        let (now, effects) = (self.now, &mut self.effects);
-        match admission {
-            Admission::Call => exchange.call(head, visit, now, effects),
-            Admission::Service(plan) => exchange.begin(head, visit, plan, now, effects),
-            Admission::Refused(fault) => exchange.refuse(head, visit, &fault, now, effects),
-        }
-        let service = exchange.service().cloned();
+        let admission = match fault {
+            Some(fault) => Admission::Refused(fault.clone()),
+            None => self.admit(head, peer),
+        };
+        let service = admission.service().cloned();
+        let exchange = self.spare.pop().unwrap_or_else(|| Exchange::new(self.limits.clone()));
         let wheel = &mut self.wheel;
         let key = self.exchanges.insert_with_key(|key| Served {
             exchange,
@@ -215,10 +226,25 @@ impl<E: Engine> Shard<E> {
             waits: None,
         });
         if let Some(service) = service {
-            self.counters.entry(service).or_default().arrived(now);
+            self.counters.entry(service).or_default().arrived(self.now);
         }
         self.connections[link].streams.push((stream, key));
-        self.queue_effects(key);
+        self.attempt(key, |exchange, now, effects| match admission {
+            Admission::Call => exchange.call(head, visit, now, effects),
+            Admission::Service(plan) => exchange.begin(head, visit, plan, now, effects),
+            Admission::Refused(fault) => exchange.refuse(head, visit, &fault, now, effects),
+        });
+    }
+
+    /// Where a request goes. A defect in that is the answer to this request alone; what was
+    /// remembered of others is not trusted any more.
+    fn admit(&mut self, head: &Head, peer: SocketAddr) -> Admission {
+        let (settings, world) = (&self.settings, &self.world);
+        guarded(|| self.admissions.admit(head, peer, settings, world)).unwrap_or_else(|_| {
+            tracing::error!("admission panicked; one request is refused");
+            self.admissions = Admissions::default();
+            Admission::Refused(Fault::new(Class::Internal, "A defect of the router"))
+        })
     }
 
     /// Flushes every connection touched, and tells the driver what each needs.
@@ -252,6 +278,9 @@ impl<E: Engine> Shard<E> {
             Close::Flush => return self.let_go(link, Shut::Flush, &Cause::Closed),
             Close::Open => {}
         }
+        if needs.own_ended {
+            self.engine.finish(link);
+        }
         let intake = if self.is_choked(link) { 0 } else { needs.intake };
         let connection = &mut self.connections[link];
         if connection.streams.is_empty() && connection.output.capacity() > IDLE_BYTES {
@@ -282,7 +311,7 @@ impl<E: Engine> Shard<E> {
             return false;
         }
         let present =
-            |(_, key): &&(Stream, ExchangeKey)| self.exchanges[*key].exchange.has_client();
+            |(_, key): &&(Stream, ExchangeKey)| self.exchanges[*key].exchange.heeds_half_close();
         let Some((_, key)) = connection.streams.iter().find(present).copied() else {
             return false;
         };

@@ -13,9 +13,10 @@ pub mod settings;
 pub mod state;
 #[cfg(test)]
 mod tests;
+mod travel;
 mod turn;
 pub mod wheel;
 
 pub use run::{Io, Start, start};
-pub use settings::{HalfClose, Settings};
+pub use settings::{Accept, HalfClose, Settings};
 pub use state::{Joins, Shard};

@@ -2,7 +2,8 @@
 //!
 //! Most recently used first: those at the bottom grow old and are closed. Over all shards an
 //! instance never has more connections than slots for longer than one hop: who opens one too many
-//! asks the others to close an idle one, and a crowded instance's connections are not kept.
+//! asks the others to close an idle one, and a crowded instance's connections are not kept. One
+//! that leaves with a seat is no longer here, and is counted by its instance all the same.
 
 use crate::base::ids::ShardId;
 use crate::core::slots::{Gate, Instance};
@@ -32,25 +33,53 @@ impl Pool {
 
     /// A connection is being opened. Returns whether the instance is now crowded.
     pub fn opening(&mut self, instance: &Arc<Instance>) -> bool {
+        self.add(instance);
+        instance.connection_opened(self.shard)
+    }
+
+    /// A connection was closed, whatever it was doing.
+    pub fn closed(&mut self, link: Link, instance: &Arc<Instance>) {
+        let last = self.remove(link, instance);
+        instance.connection_closed(self.shard, last);
+    }
+
+    /// A connection goes to another shard.
+    pub fn left(&mut self, link: Link, instance: &Arc<Instance>) {
+        let last = self.remove(link, instance);
+        instance.connection_left(self.shard, last);
+    }
+
+    /// A connection came from another shard, for a request that is about to take it.
+    pub fn joined(&mut self, link: Link, instance: &Arc<Instance>) {
+        self.add(instance).idle.push(link);
+        instance.connection_joined(self.shard);
+    }
+
+    fn add(&mut self, instance: &Arc<Instance>) -> &mut Kept {
         let kept = self.instances.entry(key(instance)).or_insert_with(|| Kept {
             instance: instance.clone(),
             open: 0,
             idle: Vec::new(),
         });
         kept.open += 1;
-        instance.connection_opened(self.shard)
+        kept
     }
 
-    /// A connection was closed, whatever it was doing.
-    pub fn closed(&mut self, link: Link, instance: &Arc<Instance>) {
+    /// Forgets a connection; whether it was the last to its instance.
+    fn remove(&mut self, link: Link, instance: &Arc<Instance>) -> bool {
         let kept = self.instances.get_mut(&key(instance)).expect("it was opened");
         kept.idle.retain(|it| *it != link);
         kept.open -= 1;
         let last = kept.open == 0;
-        instance.connection_closed(self.shard, last);
         if last {
             self.instances.remove(&key(instance));
         }
+        last
+    }
+
+    /// The idle connection that was used last.
+    pub fn newest(&self, instance: &Arc<Instance>) -> Option<Link> {
+        self.instances.get(&key(instance))?.idle.last().copied()
     }
 
     /// Takes the idle connection that was used last.

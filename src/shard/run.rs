@@ -4,7 +4,7 @@ use crate::base::time::Duration;
 use crate::mesh::clock;
 use crate::shard::engine::Happening;
 use crate::shard::engine::ring::{Ring, Tuning};
-use crate::shard::engine::streams::{Owner, Shared, Streams, accept};
+use crate::shard::engine::streams::{Listening, Name, Owner, Shared, Streams};
 use crate::shard::host::host;
 use crate::shard::state::{Draining, Joins, Shard};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
@@ -93,17 +93,16 @@ async fn run_streams(start: Start) {
     let shard = Rc::new(RefCell::new(shard));
     let owner: Shared = shard.clone();
     shard.borrow_mut().engine.adopt(&owner);
-    let accepting: Vec<_> = start
-        .listeners
-        .into_iter()
-        .map(|it| glommio::spawn_local(accept(it, owner.clone())))
-        .collect();
+    let begin = |(listener, it)| {
+        Listening::begin(it, Name { shard: shard.borrow().id(), listener }, owner.clone())
+    };
+    let listening: Vec<_> = start.listeners.into_iter().enumerate().map(begin).collect();
     glommio::spawn_local(tick(shard.clone())).detach();
     glommio::spawn_local(mail(shard.clone())).detach();
     let _ = start.ready.send(Ok(()));
     drained(&shard).await;
-    for task in accepting {
-        task.cancel().await;
+    for it in listening {
+        it.close().await;
     }
     // The process ends when all shards are idle; until then this one stays to answer letters.
     std::future::pending::<()>().await;

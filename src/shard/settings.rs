@@ -1,5 +1,6 @@
 //! What all shards of a router are told at their start, and never changes.
 
+use crate::base::ids::ShardId;
 use crate::base::limits::Limits;
 use crate::core::route::Hosts;
 use crate::core::service::Defaults;
@@ -28,6 +29,8 @@ pub struct Settings {
     pub half_close: HalfClose,
     /// What all queues of the router hold together.
     pub queues: Queues,
+    /// Clients of each shard, and whether they are spread.
+    pub clients: Clients,
 }
 
 /// Requests that wait on this router, and their memory: two counts that all shards write, on lines
@@ -74,6 +77,75 @@ impl Queues {
             [&self.waiting, &self.bytes].map(|it| it.load(Ordering::Relaxed) as u64);
         (waiting, bytes)
     }
+}
+
+/// Clients that each shard has, on lines of their own. A shard writes its own count, and that of
+/// the shard it hands a client to: it counts there from that moment, so that a burst is spread.
+#[derive(Debug)]
+pub struct Clients {
+    counts: Box<[CachePadded<AtomicUsize>]>,
+    accept: Accept,
+}
+
+impl Clients {
+    /// No clients.
+    pub fn new(shards: usize, accept: Accept) -> Self {
+        Self { counts: (0..shards).map(|_| CachePadded::default()).collect(), accept }
+    }
+
+    /// A client connected to a shard.
+    pub fn arrived(&self, shard: ShardId) {
+        self.count(shard).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A client of a shard has gone.
+    pub fn left(&self, shard: ShardId) {
+        let before = self.count(shard).fetch_sub(1, Ordering::Relaxed);
+        assert!(before > 0, "a client left that never came");
+    }
+
+    /// A client is on its way from one shard to another.
+    pub fn moved(&self, from: ShardId, to: ShardId) {
+        self.arrived(to);
+        self.left(from);
+    }
+
+    /// Clients of one shard, with those on their way to it.
+    pub fn of(&self, shard: ShardId) -> usize {
+        self.count(shard).load(Ordering::Relaxed)
+    }
+
+    /// The shard that should rather have the client that has just connected to this one: the one
+    /// with the fewest, if this has more than a tenth above the mean, and moving one helps.
+    pub fn better_for(&self, shard: ShardId) -> Option<ShardId> {
+        if self.accept == Accept::Plain {
+            return None;
+        }
+        let (mut sum, mut fewest, mut to) = (0, usize::MAX, shard);
+        for (at, count) in self.counts.iter().enumerate() {
+            let count = count.load(Ordering::Relaxed);
+            sum += count;
+            if count < fewest {
+                (fewest, to) = (count, ShardId(u8::try_from(at).expect("at most 64")));
+            }
+        }
+        let mine = self.of(shard);
+        let above = 10 * self.counts.len() * mine > 11 * sum;
+        (above && mine > fewest + 1).then_some(to)
+    }
+
+    fn count(&self, shard: ShardId) -> &AtomicUsize {
+        &self.counts[usize::from(shard.0)]
+    }
+}
+
+/// Which shard serves a client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Accept {
+    /// The one that accepted it, unless that has more than its share: then the one with the fewest.
+    Balanced,
+    /// The one that accepted it.
+    Plain,
 }
 
 /// What the end of a client's input means.

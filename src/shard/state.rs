@@ -3,8 +3,8 @@
 //! The driver tells it what happened; it lets the connection's codec read, lets the exchange
 //! decide, and carries the effects out. Nothing here waits. Invariants: the table of exchanges has
 //! one exit, `Shard::finish`, and it alone gives a seat back at the end; a link that is closed is
-//! forgotten at once, in one place, `Shard::drop_link`; after each event every link touched has
-//! been flushed and its needs are known to the driver.
+//! forgotten at once, in one place, `Shard::drop_link`, and one that travels in `shard::travel`;
+//! after each event every link touched has been flushed and its needs are known to the driver.
 
 use crate::base::address::SocketAddr;
 use crate::base::ids::{ServiceId, ShardId, Ticket};
@@ -216,10 +216,10 @@ impl<E: Engine> Shard<E> {
         self.draining
     }
 
-    /// Whether another client may connect.
+    /// Whether another client may connect. Those that had connected before the end began still get
+    /// their answer.
     pub fn has_room(&self) -> bool {
-        self.draining == Draining::No
-            && (self.clients as usize) < self.settings.limits.clients_per_shard
+        (self.clients as usize) < self.settings.limits.clients_per_shard
     }
 
     /// Its mailboxes.
@@ -302,16 +302,25 @@ impl<E: Engine> Shard<E> {
 
     /// Forgets a connection, and tells the driver to close it.
     pub(super) fn drop_link(&mut self, link: Link, how: Shut) {
-        let Some(mut connection) = self.connections.remove(link) else { return };
-        self.wheel.remove(connection.node);
+        let Some(mut connection) = self.forget(link) else { return };
         if !connection.output.is_empty() {
             self.engine.send(link, &mut connection.output);
         }
         match &connection.role {
-            Role::Client(_) => self.clients -= 1,
+            Role::Client(_) => {
+                self.clients -= 1;
+                self.settings.clients.left(self.post.me);
+            }
             Role::Instance(instance) => self.pool.closed(link, instance),
         }
         self.engine.close(link, how);
+    }
+
+    /// Forgets a connection, and tells nobody.
+    pub(super) fn forget(&mut self, link: Link) -> Option<Connection> {
+        let connection = self.connections.remove(link)?;
+        self.wheel.remove(connection.node);
+        Some(connection)
     }
 }
 

@@ -64,6 +64,7 @@ impl<E: Engine> Shard<E> {
 
     /// Reads the letters this shard has sent to itself, and settles the links touched.
     pub(super) fn after_event(&mut self) {
+        self.hand_out();
         self.settle_links();
         while let Some(letter) = self.post.own_letter() {
             self.read_letter(letter);
@@ -120,9 +121,10 @@ impl<E: Engine> Shard<E> {
                 self.desk.settle(settle, (&world, limits), self.now, &mut self.post);
             }
             Letter::LookAgain(id) => self.desk.look_again(&id, &world, &mut self.post),
-            Letter::Grant(ticket, seat) => match self.key_of(ticket) {
+            Letter::Grant(ticket, mut seat) => match self.key_of(ticket) {
                 Some(key) => {
                     self.stopped_waiting(key);
+                    self.take_in(&mut seat);
                     self.seated(key, seat);
                     self.carry_out();
                 }
@@ -130,7 +132,9 @@ impl<E: Engine> Shard<E> {
             },
             Letter::Refuse(ticket, why) => self.refused(ticket, why),
             Letter::CloseIdle(instance) => self.close_idle(&instance),
+            Letter::Client(socket, peer) => self.handed(socket, peer),
         }
+        self.hand_out();
     }
 
     /// A seat came for a request that has gone.
@@ -153,7 +157,9 @@ impl<E: Engine> Shard<E> {
     }
 
     fn say_if_drained(&mut self) {
-        if self.draining != Draining::Yes || !self.exchanges.is_empty() || self.clients > 0 {
+        // A client that another shard has handed over is counted before it is here.
+        let clients = self.settings.clients.of(self.post.me);
+        if self.draining != Draining::Yes || !self.exchanges.is_empty() || clients > 0 {
             return;
         }
         let idle: Vec<Link> = self.pool.idle().collect();

@@ -6,8 +6,14 @@
 //!
 //! Must hold for every codec: a stream yields `Head` (responses: interim heads first), then any
 //! number of `Body`, then one `End` or one `Cut`; nothing after that, and nothing of a request
-//! whose response has ended. Body bytes of a stream never exceed the room given to it. The same
+//! whose response has ended. A request that is refused as it is read yields `Refused` alone, and is
+//! answered like any other. Body bytes of a stream never exceed the room given to it. The same
 //! input, however it is cut into pieces, yields the same parts (bodies joined).
+//!
+//! After a response head of status 101 the stream is a *tunnel*: each side begins anew, with any
+//! number of `Body` and one `End`, and the stream is over when both sides have ended or one is cut.
+//! Such a head is yielded only where the request asked for it and has ended; room that the request
+//! had and did not use is void.
 
 use crate::base::fault::Fault;
 use crate::base::time::Instant;
@@ -30,6 +36,8 @@ pub enum Part<'a> {
     End(Option<&'a Fields>),
     /// The message ends here, incomplete.
     Cut(&'a Cause),
+    /// A request that is none, for this reason; the head holds what could be read of it.
+    Refused(&'a Head, &'a Fault),
 }
 
 /// Why a message was cut, or a connection could not be used.
@@ -83,6 +91,9 @@ pub struct Needs {
     /// The peer has closed its sending side: no further byte will come, though it may still take
     /// some.
     pub peer_ended: bool,
+    /// This side has said its last byte on the connection, and the peer may still say something:
+    /// the peer is to be told when all output has been sent.
+    pub own_ended: bool,
     /// Whether the connection must go.
     pub close: Close,
 }
@@ -113,8 +124,8 @@ pub enum Close {
 
 /// The machine of one protocol on one connection.
 pub trait Codec: Debug {
-    /// Reads on. Called again while it yields a part; answers of the protocol itself (100 Continue,
-    /// an error to a malformed head) are appended to `out`.
+    /// Reads on. Called again while it yields a part; answers of the protocol itself (of those that
+    /// have frames for it) are appended to `out`.
     fn read<'a>(&'a mut self, input: Input<'a>, now: Instant, out: &mut Vec<u8>) -> Read<'a>;
 
     /// Writes a part of a message to `out`. On the client's side of a protocol a head begins a

@@ -2,7 +2,8 @@
 //!
 //! A head can be stored while its request waits and sent again on another connection. It holds no
 //! framing and no hop-by-hop field: those belong to one connection, and its codec takes and adds
-//! them. `content-length` is such a field; what it said is [`Head::length`].
+//! them. `content-length` is such a field; what it said is [`Head::length`]. The one exception is
+//! `upgrade`, which stands among the fields where [`Head::switches`] says so.
 
 use crate::wire::fields::Fields;
 use http::{Method, StatusCode, Version};
@@ -30,6 +31,8 @@ pub struct Head {
     pub version: Version,
     /// What follows.
     pub length: Length,
+    /// Another protocol is to follow, or follows, this message: those that `upgrade` lists.
+    pub switches: bool,
     /// Header fields without hop-by-hop and framing fields, and without `host` in a request.
     pub fields: Fields,
     target: Vec<u8>,
@@ -43,6 +46,7 @@ impl Default for Head {
             status: StatusCode::OK,
             version: Version::HTTP_11,
             length: Length::Absent,
+            switches: false,
             fields: Fields::default(),
             target: Vec::new(),
             authority: Vec::new(),
@@ -57,6 +61,7 @@ impl Head {
         self.status = StatusCode::OK;
         self.version = Version::HTTP_11;
         self.length = Length::Absent;
+        self.switches = false;
         self.fields.clear();
         self.target.clear();
         self.authority.clear();
@@ -88,6 +93,15 @@ impl Head {
         self.fields.memory() + self.target.capacity() + self.authority.capacity()
     }
 
+    /// Becomes an empty head that holds no more memory than this.
+    pub fn rest(&mut self, most: usize) {
+        if self.memory() > most {
+            *self = Self::default();
+        } else {
+            self.clear();
+        }
+    }
+
     /// Sets a request's target (origin-form).
     pub fn set_target(&mut self, target: &[u8]) {
         self.target.clear();
@@ -113,6 +127,7 @@ impl Clone for Head {
         self.status = source.status;
         self.version = source.version;
         self.length = source.length;
+        self.switches = source.switches;
         self.fields.clone_from(&source.fields);
         self.target.clone_from(&source.target);
         self.authority.clone_from(&source.authority);

@@ -9,4 +9,3 @@ pub mod error_body;
 pub mod fields;
 pub mod head;
 pub mod http1;
-pub mod problem;

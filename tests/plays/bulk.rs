@@ -20,7 +20,7 @@ fn stage() -> ([Instance; 1], Router) {
 }
 
 /// Runs the story and asserts that the router has hardly grown, at any time in it.
-fn bounded(router: &Router, story: impl FnOnce() + Send + 'static) {
+pub(crate) fn bounded(router: &Router, story: impl FnOnce() + Send + 'static) {
     let before = router.resident_bytes();
     let mut most = before;
     let story = thread::spawn(story);

@@ -80,6 +80,52 @@ fn requests_in_flight_and_waiting_when_the_router_ends() {
 }
 
 #[test]
+fn who_has_connected_before_the_listeners_close_is_answered_or_told() {
+    let mut router = Router::start(&["--cores", "0,1", "--accept", "plain"]);
+    let service = Service::new("late", "");
+    router.ask(&service.get("/")).expect(200);
+    let (address, request) = (router.address, service.get("/"));
+    let (connected, all_connected) = std::sync::mpsc::channel();
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let (connected, request) = (connected.clone(), request.clone());
+            thread::spawn(move || {
+                let ask = |_| {
+                    let mut client = Connection::try_open(address).ok()?;
+                    Some(client.try_send(&request).map(|()| client))
+                };
+                // The first half is there when the signal comes, the other comes meanwhile.
+                let mut own: Vec<_> = (0..13).map_while(ask).collect();
+                connected.send(()).expect("somebody waits for it");
+                own.extend((0..12).map_while(ask));
+                let words = own.into_iter().map(|it| it.and_then(last_word));
+                words.collect::<Vec<_>>()
+            })
+        })
+        .collect();
+    for _ in 0..8 {
+        all_connected.recv().expect("each connects");
+    }
+    router.terminate();
+    let words: Vec<_> = clients.into_iter().flat_map(|it| it.join().expect("it ends")).collect();
+    let answered = words.iter().filter(|it| matches!(it, Ok(200 | 503))).count();
+    let closed = words.iter().filter(|it| matches!(it, Ok(0))).count();
+    println!("{} connected: {answered} answered, {closed} closed", words.len());
+    assert_eq!(answered + closed, words.len(), "{words:?}");
+    assert!(words.len() >= 104, "{}", words.len());
+    assert_eq!(router.wait(PATIENCE), Some(0));
+}
+
+/// What a client hears: a status, or 0 for a clean end before any answer.
+fn last_word(mut client: Connection) -> std::io::Result<u16> {
+    match client.response() {
+        Ok(response) => Ok(response.status),
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+#[test]
 fn an_instance_inherits_no_descriptor() {
     let router = Router::start(&["--cores", "0,0"]);
     let _clients: Vec<_> = (0..8).map(|_| router.connect()).collect();

@@ -10,6 +10,7 @@
 mod stage;
 
 mod bulk;
+mod crowding;
 mod describing;
 mod ending;
 mod failing;
@@ -19,7 +20,9 @@ mod messages;
 mod order;
 mod pages;
 mod queueing;
+mod resets;
 mod scaling;
 mod smuggling;
 mod starting;
 mod statics;
+mod tunnels;

@@ -8,6 +8,7 @@
 mod control;
 mod options;
 mod shard;
+mod travel;
 mod watch;
 mod world;
 
@@ -71,16 +72,20 @@ fn worlds_hold_their_invariants() {
         total.served += figures.served;
         total.refused += figures.refused;
         total.impatient += figures.impatient;
+        total.travelled += figures.travelled;
     }
     println!(
-        "{} worlds, {} events: {} requests served, {} refused, {} impatient",
+        "{} worlds, {} events: {} requests served, {} refused, {} impatient; {} connections \
+         travelled",
         seeds.len(),
         total.events,
         total.served,
         total.refused,
-        total.impatient
+        total.impatient,
+        total.travelled
     );
-    let all_seen = total.served > 0 && total.refused > 0 && total.impatient > 0;
+    let all_seen =
+        total.served > 0 && total.travelled > 0 && total.refused > 0 && total.impatient > 0;
     assert!(all_seen || seeds.len() < 10, "the worlds do not reach every answer");
 }
 
@@ -128,6 +133,11 @@ fn a_withdrawal_by_shard_is_found() {
 #[test]
 fn a_lost_grant_is_found() {
     is_found(Planted::LostGrant, "used is not running + in a message");
+}
+
+#[test]
+fn a_connection_that_travels_and_stays_is_found() {
+    is_found(Planted::LeftBehind, "counts other connections");
 }
 
 #[test]

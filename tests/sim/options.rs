@@ -33,6 +33,8 @@ pub(crate) enum Planted {
     LostGrant,
     /// A settlement is lost now and then.
     LostSettle,
+    /// A connection that goes with its slot is kept as well.
+    LeftBehind,
 }
 
 /// A world's size, load and troubles.

@@ -114,12 +114,10 @@ impl World {
     }
 
     /// A request begins to run.
-    pub(crate) fn seat(&mut self, number: u64, seat: Seat) {
+    pub(crate) fn seat(&mut self, number: u64, mut seat: Seat) {
+        let link = self.open(self.requests[&number].shard, &mut seat);
         let request = self.requests.get_mut(&number).expect("it waits");
-        if self.chance.is(0.3) {
-            let _ = seat.instance().connection_opened(shard_id(request.shard));
-        }
-        request.state = Phase::Running(seat);
+        request.state = Phase::Running(seat, link);
         self.figures.waits.push(self.now - request.began);
         self.running += 1;
         let work = self.chance.work(self.options.work, self.options.work_mean);
@@ -137,7 +135,8 @@ impl World {
             _ => Outcome::Success,
         };
         let request = self.requests.get_mut(&number).expect("it runs");
-        let Phase::Running(seat) = std::mem::replace(&mut request.state, Phase::Waiting) else {
+        let Phase::Running(seat, link) = std::mem::replace(&mut request.state, Phase::Waiting)
+        else {
             panic!("it runs");
         };
         self.running -= 1;
@@ -145,6 +144,8 @@ impl World {
         // Half of the failures are connections that do not open: another instance is tried, once.
         let again =
             outcome == Outcome::InstanceError && request.not.is_empty() && self.chance.is(0.5);
+        let reusable = outcome == Outcome::Success && self.chance.is(0.8);
+        self.keep_or_close(shard, link, reusable);
         self.give_back(shard, seat, outcome);
         if again {
             self.requests.get_mut(&number).expect("it goes on").not.push(instance);
@@ -191,7 +192,12 @@ impl World {
         }
         match seat.put() {
             Put::Free => {}
-            Put::PassOn(seat) => self.send(shard, home, Letter::Settle(Settle { seat, outcome })),
+            Put::PassOn(mut seat) => {
+                if home != shard && seat.slots().waiting.any() {
+                    self.send_along(shard, &mut seat);
+                }
+                self.send(shard, home, Letter::Settle(Settle { seat, outcome }));
+            }
             Put::LookAgain => self.send(shard, home, Letter::LookAgain(id)),
         }
     }
@@ -242,7 +248,7 @@ impl World {
         let place = &mut self.places[service];
         if place.home != shard {
             place.views[shard] = version;
-            return;
+            return self.close_orphans(shard);
         }
         place.control.adopted_at_home();
         place.awaited &= version.is_none();
@@ -250,6 +256,7 @@ impl World {
         // A reserver that is made now knows the version before.
         self.home(service, |it, replies| it.adopt(version.as_ref(), replies));
         self.places[service].views[shard] = version;
+        self.close_orphans(shard);
     }
 
     pub(crate) fn lock(&mut self, service: usize) {
@@ -277,9 +284,13 @@ impl World {
         let slots = reserver.slots().clone();
         for reply in replies {
             match reply {
-                Reply::Grant(ticket, seat) => {
+                Reply::Grant(ticket, mut seat) => {
                     self.watch.granted(service, ticket, &seat, &slots);
-                    self.send(home, usize::from(ticket.shard.0), Letter::Grant(ticket, seat));
+                    let to = usize::from(ticket.shard.0);
+                    if to != home {
+                        self.send_along(home, &mut seat);
+                    }
+                    self.send(home, to, Letter::Grant(ticket, seat));
                 }
                 Reply::Refuse(ticket, why) => {
                     self.watch.refused(service, ticket);

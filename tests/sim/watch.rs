@@ -94,6 +94,7 @@ impl World {
         let late_swaps = self.options.planted == Some(Planted::GateBeforeSwap);
         if self.figures.events.is_multiple_of(SLOW) && !late_swaps {
             self.check_tickets();
+            self.check_connections();
         }
     }
 
@@ -121,7 +122,7 @@ impl World {
     /// Slots that are held: by requests that run, and by letters.
     fn held(&self) -> BTreeMap<usize, u16> {
         let running = self.requests.values().filter_map(|it| match &it.state {
-            Phase::Running(seat) => Some(seat),
+            Phase::Running(seat, _) => Some(seat),
             Phase::Waiting => None,
         });
         let under_way = self.flights.values().filter_map(|it| match &it.letter {
@@ -183,6 +184,7 @@ impl World {
     /// Nothing is due any more: all has been drained.
     pub(crate) fn check_end(&mut self) {
         self.check_words();
+        self.check_crowds();
         assert!(self.requests.is_empty(), "{} requests never ended", self.requests.len());
         assert!(self.flights.is_empty(), "letters are left");
         for instance in &self.watch.instances {

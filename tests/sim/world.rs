@@ -1,6 +1,7 @@
 //! A world: what is due when, who exists, and the letters under way. Rules are the product's own.
 
 use crate::options::{Chance, Options, Planted};
+use crate::travel::Connections;
 use crate::watch::Watch;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -14,6 +15,7 @@ use waiter::core::reserver::Reserver;
 use waiter::core::service::Description;
 use waiter::core::slots::{Instance, Seat, ServiceSlots};
 use waiter::core::world::Service;
+use waiter::shard::engine::Link;
 
 /// All that can happen.
 #[derive(Debug)]
@@ -62,7 +64,7 @@ pub(crate) enum Phase {
     /// Its ticket is with home.
     Waiting,
     /// It runs.
-    Running(Seat),
+    Running(Seat, Link),
 }
 
 /// A letter under way.
@@ -95,6 +97,7 @@ pub(crate) struct Figures {
     pub(crate) served: u64,
     pub(crate) refused: u64,
     pub(crate) impatient: u64,
+    pub(crate) travelled: u64,
     pub(crate) waits: Vec<u64>,
     /// ∫ min(requests that wait, slots that are idle) dt, in nanoseconds.
     pub(crate) idle_beside_waiting: f64,
@@ -112,6 +115,8 @@ pub(crate) struct World {
     pub(crate) flights: BTreeMap<u64, Flight>,
     pub(crate) figures: Figures,
     pub(crate) watch: Watch,
+    /// Of each shard.
+    pub(crate) connections: Vec<Connections>,
     pub(crate) running: u64,
     pub(crate) arrived: u64,
     due: BinaryHeap<Reverse<Due>>,
@@ -165,6 +170,7 @@ impl World {
             flights: BTreeMap::new(),
             figures: Figures::default(),
             watch: Watch::default(),
+            connections: (0..options.shards).map(Connections::new).collect(),
             running: 0,
             arrived: 0,
             due: BinaryHeap::new(),
@@ -240,7 +246,9 @@ impl World {
             return;
         }
         let delay = if from == to { 0 } else { self.hop(from, to) };
-        self.figures.messages += u64::from(from != to);
+        // What closes connections is no part of what a slot costs.
+        let of_slots = !matches!(letter, Letter::CloseIdle(_));
+        self.figures.messages += u64::from(from != to && of_slots);
         self.at(delay, Event::Deliver(self.order + 1));
         self.flights.insert(self.order, Flight { to, letter });
     }
@@ -281,14 +289,15 @@ impl World {
             }
             Letter::Grant(ticket, seat) => self.granted(at, ticket, seat),
             Letter::Refuse(ticket, why) => self.refused(ticket, &why),
-            Letter::CloseIdle(_) => {}
+            Letter::CloseIdle(instance) => self.close_idle(at, &instance),
+            Letter::Client(..) => unreachable!("there are no clients here"),
         }
     }
 
     fn granted(&mut self, at: usize, ticket: Ticket, seat: Seat) {
         match self.requests.get(&ticket.number).map(|it| &it.state) {
             Some(Phase::Waiting) => self.seat(ticket.number, seat),
-            Some(Phase::Running(_)) => panic!("{ticket:?} got two answers"),
+            Some(Phase::Running(..)) => panic!("{ticket:?} got two answers"),
             None => self.give_back(at, seat, Outcome::Unused),
         }
     }

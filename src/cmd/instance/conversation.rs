@@ -191,6 +191,7 @@ impl<'a> Exchange<'a> {
         let mut fields = vec![
             ("x-instance".to_owned(), std::process::id().to_string()),
             ("x-sequence".to_owned(), self.turn.sequence.to_string()),
+            ("x-began-ns".to_owned(), self.turn.began_ns.to_string()),
             ("x-request-bytes".to_owned(), self.body_bytes.to_string()),
         ];
         for (name, value) in &self.trailers {

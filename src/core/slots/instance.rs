@@ -76,16 +76,37 @@ impl Instance {
 
     /// A shard closed a connection; `last` if it has no other to this instance.
     pub fn connection_closed(&self, shard: ShardId, last: bool) {
+        self.connection_left(shard, last);
+        self.connection_lost();
+    }
+
+    /// A shard let go of a connection that goes on to another; it stays counted. `last` if it has
+    /// no other to this instance.
+    pub fn connection_left(&self, shard: ShardId, last: bool) {
         if last {
             self.shards.fetch_and(!bit(shard), Ordering::Relaxed);
         }
+    }
+
+    /// A shard took over a connection that another let go of.
+    pub fn connection_joined(&self, shard: ShardId) {
+        self.shards.fetch_or(bit(shard), Ordering::Relaxed);
+    }
+
+    /// A connection that no shard has was closed.
+    pub(in crate::core::slots) fn connection_lost(&self) {
         let before = self.connections.fetch_sub(1, Ordering::AcqRel);
         assert!(before > 0, "a connection was closed that nobody opened");
     }
 
+    /// How many connections there are: those of all shards, of the prober, and on their way.
+    pub fn connections(&self) -> u32 {
+        self.connections.load(Ordering::Acquire)
+    }
+
     /// Whether all connections together exceed the slots.
     pub fn is_crowded(&self) -> bool {
-        self.connections.load(Ordering::Acquire) > u32::from(self.word.limit())
+        self.connections() > u32::from(self.word.limit())
     }
 
     /// The shards that have connections to it.
@@ -115,5 +136,9 @@ mod tests {
         assert_eq!(it.shards().collect::<Vec<_>>(), [ShardId(3), ShardId(63)]);
         it.connection_closed(ShardId(3), true);
         assert!(!it.is_near(ShardId(3)) && it.is_near(ShardId(63)) && !it.is_crowded());
+        it.connection_left(ShardId(63), true);
+        assert!(!it.is_near(ShardId(63)) && it.connections() == 1, "on its way it is counted");
+        it.connection_joined(ShardId(5));
+        assert_eq!(it.shards().collect::<Vec<_>>(), [ShardId(5)]);
     }
 }

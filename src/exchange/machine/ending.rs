@@ -16,6 +16,7 @@ impl Exchange {
     pub(super) fn moved(&mut self, now: Instant) {
         let patience = match self.phase {
             Phase::Streaming | Phase::Finishing => self.patience(),
+            Phase::Tunnel => self.tunnel_patience(),
             Phase::Calling if self.asked.ended => self.limits.call_timeout,
             Phase::Calling => self.limits.body_idle_timeout,
             Phase::Fresh | Phase::Waiting | Phase::Opening | Phase::Done => return,
@@ -82,7 +83,8 @@ impl Exchange {
 
     /// It is over; what the instance still says is not wanted.
     pub(super) fn end(&mut self, outcome: Outcome, out: &mut Effects) {
-        if matches!(self.phase, Phase::Opening | Phase::Streaming | Phase::Finishing) {
+        use Phase::{Finishing, Opening, Streaming, Tunnel};
+        if matches!(self.phase, Opening | Streaming | Tunnel | Finishing) {
             out.push(Effect::Cut(Side::Instance));
         }
         self.done(outcome, out);

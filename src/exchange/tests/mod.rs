@@ -5,3 +5,4 @@ mod random;
 mod rig;
 mod stories;
 mod table;
+mod tunnels;

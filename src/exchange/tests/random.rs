@@ -39,6 +39,10 @@ struct World {
     client: bool,
     asked: bool,
     answered: bool,
+    /// The protocol may be switched.
+    switches: bool,
+    tunnel: bool,
+    instance_ended: bool,
     seats: usize,
 }
 
@@ -50,6 +54,7 @@ impl World {
                 "withdraw" => self.waits = false,
                 "open" | "open new" => (self.opening, self.way) = (true, false),
                 "cut instance" => (self.opening, self.way) = (false, false),
+                "end to client" if self.tunnel => {}
                 "cut client" | "end to client" => self.client = false,
                 _ => {}
             }
@@ -91,13 +96,10 @@ impl World {
                 rig.client(Part::Cut(&cause))
             }
             8 => self.body(rig, chance),
-            9 if self.way && !self.answered => {
-                let status = chance.one(&[103, 200, 204, 503]);
-                self.answered = status != 103;
-                rig.instance(Part::Head(&response(status, Length::Unknown)))
-            }
-            10 if self.way && self.answered && chance.below(3) == 0 => {
-                self.way = false;
+            9 if self.way && !self.answered => self.answer(rig, chance),
+            10 if self.way && self.answered && !self.instance_ended && chance.below(3) == 0 => {
+                self.way = self.tunnel;
+                self.instance_ended = true;
                 rig.instance(Part::End(None))
             }
             11 if self.way && chance.below(4) == 0 => {
@@ -114,12 +116,22 @@ impl World {
         assert!(rig.room_of(Side::Instance) + rig.under_way_to(Side::Client) <= WINDOW.into());
     }
 
+    fn answer(&mut self, rig: &mut Rig, chance: &mut Chance) -> String {
+        let switch = if self.switches && self.asked { 101 } else { 200 };
+        let status = chance.one(&[103, 200, 204, 503, switch, switch]);
+        self.answered = status != 103;
+        if status == 101 {
+            (self.tunnel, self.asked) = (true, false);
+        }
+        rig.instance(Part::Head(&response(status, Length::Unknown)))
+    }
+
     /// A side sends within its room.
     fn body(&mut self, rig: &mut Rig, chance: &mut Chance) -> String {
         let side = chance.one(&[Side::Client, Side::Instance]);
         let can = match side {
             Side::Client => self.client && !self.asked,
-            Side::Instance => self.way && self.answered,
+            Side::Instance => self.way && self.answered && !self.instance_ended,
         };
         let room = rig.room_of(side);
         if !can || room == 0 {
@@ -145,7 +157,8 @@ fn live(seed: u64) {
     let mut chance = Chance(seed);
     let lengths = [Length::Absent, Length::Exact(100), Length::Unknown];
     let methods = [Method::GET, Method::PUT, Method::POST];
-    let head: Head = request(chance.one(&methods), chance.one(&lengths));
+    let mut head: Head = request(chance.one(&methods), chance.one(&lengths));
+    head.switches = chance.below(3) == 0;
     let abort = chance.one(&[ClientAbort::Cut, ClientAbort::Finish]);
     let mut rig = Rig::begin(&head, abort);
     let mut world = World {
@@ -155,6 +168,9 @@ fn live(seed: u64) {
         client: true,
         asked: false,
         answered: false,
+        switches: head.switches,
+        tunnel: false,
+        instance_ended: false,
         seats: 0,
     };
     for _ in 0..STEPS {

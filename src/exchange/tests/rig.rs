@@ -111,6 +111,22 @@ impl Rig {
         rig
     }
 
+    /// A GET that asks for another protocol, and has been read whole.
+    pub(super) fn asking(client_abort: ClientAbort) -> Self {
+        let mut head = request(Method::GET, Length::Absent);
+        head.switches = true;
+        let mut rig = Self::begin(&head, client_abort);
+        rig.client(Part::End(None));
+        rig
+    }
+
+    /// A tunnel that is open.
+    pub(super) fn tunnel() -> Self {
+        let mut rig = Self::asking(ClientAbort::Finish);
+        rig.reach(false).instance(Part::Head(&response(101, Length::Absent)));
+        rig
+    }
+
     /// A POST of unknown length.
     pub(super) fn post() -> Self {
         Self::begin(&request(Method::POST, Length::Unknown), ClientAbort::Cut)
@@ -242,9 +258,7 @@ impl Rig {
             }
             Effect::Call => assert!(!std::mem::replace(&mut watch.called, true), "once"),
             Effect::Head(Side::Client) => {
-                let interim = self.exchange.head_for(Side::Client).status.is_informational();
-                assert!(!watch.head, "one final head");
-                watch.head = !interim;
+                watch.answers(self.exchange.head_for(Side::Client).status);
             }
             Effect::Forward(side, range) => {
                 assert!(*side == Side::Instance || watch.head, "a head comes first");
@@ -283,6 +297,17 @@ impl Rig {
             seat.release();
         }
         assert_eq!(self.watch.seats, 0, "the slot comes home once");
+    }
+}
+
+impl Watch {
+    fn answers(&mut self, status: StatusCode) {
+        assert!(!self.head, "one final head");
+        let is_switch = status == StatusCode::SWITCHING_PROTOCOLS;
+        self.head = is_switch || !status.is_informational();
+        if is_switch {
+            self.room[0] = 0; // what the request did not use is void
+        }
     }
 }
 

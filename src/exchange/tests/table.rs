@@ -15,12 +15,13 @@ use crate::wire::head::{Head, Length};
 use http::Method;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-const STATES: [&str; 6] = ["waiting", "opening", "streaming", "finishing", "calling", "done"];
+const STATES: [&str; 7] =
+    ["waiting", "opening", "streaming", "tunnel", "finishing", "calling", "done"];
 
 fn in_state(state: &str) -> Rig {
-    let mut rig = Rig::begin(&request(Method::GET, Length::Absent), ClientAbort::Finish);
-    rig.client(Part::End(None));
+    let mut rig = Rig::asking(ClientAbort::Finish);
     match state {
+        "tunnel" => rig = Rig::tunnel(),
         "waiting" => {}
         "opening" => drop(rig.seat(0)),
         "streaming" => drop(rig.reach(false)),
@@ -35,13 +36,14 @@ fn in_state(state: &str) -> Rig {
 }
 
 /// The events, in the order of the table.
-const EVENTS: [&str; 16] = [
+const EVENTS: [&str; 17] = [
     "client head",
     "client end",
     "client cut",
     "client malformed",
     "instance interim",
     "instance head",
+    "instance switch",
     "instance end",
     "instance cut",
     "room to client",
@@ -54,7 +56,7 @@ const EVENTS: [&str; 16] = [
     "time",
 ];
 
-fn happen(rig: &mut Rig, event: &str, heads: &[Head; 2]) -> String {
+fn happen(rig: &mut Rig, event: &str, heads: &[Head; 3]) -> String {
     let malformed = Cause::Malformed(Fault::new(Class::BadRequest, "no"));
     match event {
         "client head" => rig.client(Part::Head(&heads[1])),
@@ -63,6 +65,7 @@ fn happen(rig: &mut Rig, event: &str, heads: &[Head; 2]) -> String {
         "client malformed" => rig.client(Part::Cut(&malformed)),
         "instance interim" => rig.instance(Part::Head(&heads[0])),
         "instance head" => rig.instance(Part::Head(&heads[1])),
+        "instance switch" => rig.instance(Part::Head(&heads[2])),
         "instance end" => rig.instance(Part::End(None)),
         "instance cut" => rig.instance(Part::Cut(&closed())),
         "room to client" => rig.room(Side::Client, 1),
@@ -72,12 +75,12 @@ fn happen(rig: &mut Rig, event: &str, heads: &[Head; 2]) -> String {
         "opened" => rig.on(Event::Opened { reused: false }),
         "open failed" => rig.on(Event::OpenFailed(Cause::Broken)),
         "no other" => rig.on(Event::NoOther),
-        _ => rig.pass(crate::base::time::Duration::from_secs(1000)),
+        _ => rig.pass(crate::base::time::Duration::from_secs(4000)),
     }
 }
 
 fn cell(state: &str, event: &str) -> String {
-    let heads = [response(103, Length::Absent), response(200, Length::Unknown)];
+    let heads = [103, 200, 101].map(|it| response(it, Length::Unknown));
     let mut rig = in_state(state);
     let said = catch_unwind(AssertUnwindSafe(|| happen(&mut rig, event, &heads)));
     match said {

@@ -8,6 +8,7 @@
 //! Must hold: received bytes are lent for the call; no more is received than was asked for; bytes
 //! are sent in the order in which they were given.
 
+mod closing;
 pub mod coop;
 pub mod memory;
 pub mod ring;
@@ -61,6 +62,10 @@ pub trait Engine {
     /// Sets how many bytes may be received from now on, and what they are likely to be; 0 stops.
     fn receive(&mut self, link: Link, bytes: usize, due: Due);
 
+    /// Tells the peer that nothing more follows, once everything given to `send` has left;
+    /// receiving goes on. Said again it means nothing.
+    fn finish(&mut self, link: Link);
+
     /// Closes, and forgets the link.
     fn close(&mut self, link: Link, how: Shut);
 
@@ -70,6 +75,6 @@ pub trait Engine {
     /// Takes over a connection that was detached, here or from another driver.
     fn adopt(&mut self, socket: Socket) -> Link;
 
-    /// Whether nothing is left to be sent, also on links that were closed.
+    /// Whether nothing is left to be sent, also on links that were closed, and no listener is open.
     fn is_quiet(&self) -> bool;
 }

@@ -4,6 +4,12 @@
 //! may, and tells the shard. It borrows the shard only to tell it something or to look at the
 //! link's state, never across a wait; so the shard's cell is never borrowed twice. The receive
 //! buffer is one per shard: it is lent and free again when the call returns.
+//!
+//! A connection leaves as a second descriptor of the same socket; the link's task ends as soon as
+//! it sees that its link has gone, and closes the first. glommio only ever waits for readiness in
+//! the ring, so no byte is taken from a connection that has left.
+
+mod listening;
 
 use crate::base::address::SocketAddr;
 use crate::base::limits::Limits;
@@ -12,13 +18,14 @@ use crate::base::time::Duration;
 use crate::shard::engine::{Engine, Happening, Link, Shut};
 use crate::wire::codec::{Cause, Due};
 use futures_lite::{AsyncRead, AsyncWrite};
-use glommio::net::{TcpListener, TcpStream};
+use glommio::net::TcpStream;
 use glommio::timer::Timer;
+pub use listening::{Listening, Name};
 use slotmap::SlotMap;
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::os::fd::{FromRawFd, IntoRawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, RawFd};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
@@ -31,8 +38,6 @@ const ROUNDS: usize = 16;
 const LINGER_BYTES: usize = 256 * 1024;
 /// Memory for output that an idle link keeps.
 const KEPT_BYTES: usize = 32 * 1024;
-/// Pause after the kernel refused another descriptor.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Who the driver tells, and who owns it.
 pub trait Owner {
@@ -57,16 +62,32 @@ pub struct Streams {
     connect_timeout: Duration,
     flush_timeout: Duration,
     linger: Duration,
+    /// Listeners that are not closed yet.
+    listening: usize,
 }
 
-/// What the shard wants of a link.
+/// What the shard wants of a link, and what is known of it.
 #[derive(Debug, Default)]
 struct Wish {
+    /// Its socket, once it is open.
+    descriptor: Option<RawFd>,
+    /// Bytes given and not sent.
+    unsent: usize,
+    /// The peer has closed its sending side.
+    ended: bool,
     output: Vec<u8>,
     room: usize,
+    finish: bool,
     shut: Option<Shut>,
     waker: Option<Waker>,
     running: bool,
+}
+
+impl Wish {
+    /// Of a link that is open.
+    fn on(socket: &Socket) -> Self {
+        Self { descriptor: Some(socket.as_raw_fd()), ..Self::default() }
+    }
 }
 
 impl Streams {
@@ -79,6 +100,7 @@ impl Streams {
             connect_timeout: limits.connect_timeout,
             flush_timeout: limits.body_idle_timeout,
             linger: limits.linger_timeout,
+            listening: 0,
         }
     }
 
@@ -91,6 +113,14 @@ impl Streams {
         self.owner.as_ref().and_then(Weak::upgrade).expect("the owner outlives its driver")
     }
 
+    /// Writes down what is known of a link.
+    fn know(&mut self, link: Link, change: impl FnOnce(&mut Wish)) {
+        if let Some(wish) = self.links.get_mut(link) {
+            change(wish);
+        }
+    }
+
+    /// Writes down what is wanted of a link, and wakes its task.
     fn wish(&mut self, link: Link, change: impl FnOnce(&mut Wish)) {
         if let Some(wish) = self.links.get_mut(link) {
             change(wish);
@@ -112,6 +142,8 @@ impl Engine for Streams {
             futures_lite::future::yield_now().await;
             match TcpStream::connect_timeout(address, timeout).await {
                 Ok(stream) => {
+                    let descriptor = Some(stream.as_raw_fd());
+                    owner.borrow_mut().streams().know(link, |it| it.descriptor = descriptor);
                     owner.borrow_mut().on(Happening::Opened(link));
                     serve(stream, link, owner).await;
                 }
@@ -128,6 +160,7 @@ impl Engine for Streams {
 
     fn send(&mut self, link: Link, output: &mut Vec<u8>) {
         self.wish(link, |it| {
+            it.unsent += output.len();
             if it.output.is_empty() {
                 std::mem::swap(&mut it.output, output);
             } else {
@@ -143,16 +176,31 @@ impl Engine for Streams {
         }
     }
 
+    fn finish(&mut self, link: Link) {
+        if self.links.get(link).is_some_and(|it| !it.finish) {
+            self.wish(link, |it| it.finish = true);
+        }
+    }
+
     fn close(&mut self, link: Link, how: Shut) {
         self.wish(link, |it| it.shut = Some(how));
     }
 
-    fn detach(&mut self, _link: Link) -> Option<Socket> {
-        None
+    fn detach(&mut self, link: Link) -> Option<Socket> {
+        let wish = self.links.get(link)?;
+        if wish.unsent > 0 || wish.ended || wish.shut.is_some() {
+            return None;
+        }
+        let socket = duplicate(wish.descriptor?).ok()?;
+        let wish = self.links.remove(link)?;
+        if let Some(waker) = wish.waker {
+            waker.wake();
+        }
+        Some(socket)
     }
 
     fn adopt(&mut self, socket: Socket) -> Link {
-        let link = self.links.insert(Wish::default());
+        let link = self.links.insert(Wish::on(&socket));
         let owner = self.owner();
         let stream = connected(socket);
         glommio::spawn_local(async move {
@@ -164,38 +212,8 @@ impl Engine for Streams {
     }
 
     fn is_quiet(&self) -> bool {
-        self.links.is_empty()
+        self.links.is_empty() && self.listening == 0
     }
-}
-
-/// Accepts for ever, in a task of its own (glommio leaks a waker each time a pending accept is
-/// polled again, so it must not share a task with anything).
-pub async fn accept(listener: std::net::TcpListener, owner: Shared) {
-    let listener = adopted(listener);
-    loop {
-        let stream = match listener.accept().await {
-            Ok(stream) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection; pausing");
-                glommio::timer::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let Ok(peer) = stream.peer_addr() else { continue };
-        if stream.set_nodelay(true).is_err() || !owner.borrow().accepts() {
-            continue;
-        }
-        set_close_on_exec(&stream);
-        let link = owner.borrow_mut().streams().links.insert(Wish::default());
-        owner.borrow_mut().on(Happening::Accepted(link, peer));
-        glommio::spawn_local(serve(stream, link, owner.clone())).detach();
-    }
-}
-
-#[expect(unsafe_code, reason = "glommio's listener cannot be made from a safe one")]
-fn adopted(listener: std::net::TcpListener) -> TcpListener {
-    // SAFETY: the descriptor is a listening socket, owned by nobody else from here on.
-    unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) }
 }
 
 #[expect(unsafe_code, reason = "glommio's stream cannot be made from a safe one")]
@@ -204,13 +222,12 @@ fn connected(socket: Socket) -> TcpStream {
     unsafe { TcpStream::from_raw_fd(socket.into_inner().into_raw_fd()) }
 }
 
-/// glommio accepts without CLOEXEC. Children close what they inherit; this covers other ways.
-fn set_close_on_exec(stream: &TcpStream) {
-    use std::os::fd::{AsRawFd, BorrowedFd};
-    #[expect(unsafe_code, reason = "glommio's stream has no AsFd")]
-    // SAFETY: the stream is open and outlives the borrow.
-    let fd = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
-    let _ = socket2::SockRef::from(&fd).set_cloexec(true);
+/// Another descriptor of the same connection.
+#[expect(unsafe_code, reason = "the driver knows a descriptor by its number")]
+fn duplicate(descriptor: RawFd) -> io::Result<Socket> {
+    // SAFETY: a link forgets its descriptor before the stream that owns it is dropped.
+    let open = unsafe { BorrowedFd::borrow_raw(descriptor) };
+    open.try_clone_to_owned().map(Socket::new)
 }
 
 /// The life of a connection.
@@ -218,8 +235,15 @@ async fn serve(mut stream: TcpStream, link: Link, owner: Shared) {
     let _ = stream.set_nodelay(true);
     let buffer = owner.borrow_mut().streams().buffer.clone();
     let patience = owner.borrow_mut().streams().flush_timeout;
-    let mut run =
-        Run { sending: Vec::new(), at: 0, ended: false, deaf: false, patience, late: None };
+    let mut run = Run {
+        sending: Vec::new(),
+        at: 0,
+        own: Own::Open,
+        ended: false,
+        deaf: false,
+        patience,
+        late: None,
+    };
     let how = poll_fn(|cx| run.poll(&mut stream, link, &owner, &buffer, cx)).await;
     let linger = {
         let mut owner = owner.borrow_mut();
@@ -235,6 +259,7 @@ async fn serve(mut stream: TcpStream, link: Link, owner: Shared) {
 struct Run {
     sending: Vec<u8>,
     at: usize,
+    own: Own,
     /// The peer has closed its sending side.
     ended: bool,
     /// The peer takes nothing any more, though it may have said something before.
@@ -242,6 +267,16 @@ struct Run {
     /// How long the last bytes may take.
     patience: Duration,
     late: Option<Timer>,
+}
+
+/// This side's end of what is sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Own {
+    Open,
+    /// What is being sent is the last.
+    Last,
+    /// The peer was told that nothing more follows.
+    Ended,
 }
 
 enum Step {
@@ -307,6 +342,9 @@ impl Run {
         } else if wish.output.is_empty() && wish.output.capacity() > KEPT_BYTES {
             wish.output = Vec::new();
         }
+        if self.own == Own::Open && wish.finish && wish.output.is_empty() {
+            self.own = Own::Last;
+        }
         Some((wish.room, wish.shut))
     }
 
@@ -336,6 +374,10 @@ impl Run {
         cx: &mut Context<'_>,
     ) -> Step {
         if self.sending.is_empty() {
+            if self.own == Own::Last {
+                self.own = Own::Ended;
+                let _ = Pin::new(stream).poll_close(cx); // if it is broken, receiving tells
+            }
             return Step::Waits;
         }
         match Pin::new(stream).poll_write(cx, &self.sending[self.at..]) {
@@ -346,7 +388,9 @@ impl Run {
                     self.sending.clear();
                     self.sending.shrink_to(KEPT_BYTES);
                 }
-                owner.borrow_mut().on(Happening::Sent(link, sent));
+                let mut owner = owner.borrow_mut();
+                owner.streams().know(link, |it| it.unsent -= sent);
+                owner.on(Happening::Sent(link, sent));
                 Step::Moved
             }
             // What it said before it closed is still read: it may be the answer.
@@ -375,7 +419,9 @@ impl Run {
             Poll::Pending => Step::Waits,
             Poll::Ready(Ok(0)) => {
                 self.ended = true;
-                owner.borrow_mut().on(Happening::Ended(link));
+                let mut owner = owner.borrow_mut();
+                owner.streams().know(link, |it| it.ended = true);
+                owner.on(Happening::Ended(link));
                 Step::Moved
             }
             Poll::Ready(Ok(received)) => {

@@ -1,8 +1,10 @@
 //! Random worlds: shards, instances that fail, clients that leave. Every response goes to the one
-//! who asked for it, and every slot comes home. A failure prints its seed.
+//! who asked for it, every slot comes home, and connections are counted wherever they travel. A
+//! failure prints its seed.
 
 use super::world::{Habit, Id, Setup, World, whole};
 use crate::base::time::Duration;
+use crate::shard::settings::Accept;
 use std::collections::BTreeMap;
 
 const SEEDS: u64 = 150;
@@ -29,7 +31,8 @@ impl Play {
         let mut state = seed;
         let shards = 1 + below(&mut state, 4) as usize;
         let service = SERVICES[below(&mut state, 5) as usize];
-        let mut world = World::new(Setup { shards, service, ..Setup::default() });
+        let accept = [Accept::Balanced, Accept::Plain][below(&mut state, 2) as usize];
+        let mut world = World::new(Setup { shards, service, accept, ..Setup::default() });
         world.sip = [1, 3, 50, usize::MAX][below(&mut state, 4) as usize];
         Self { world, state, clients: Vec::new(), asked: BTreeMap::new(), count: 0 }
     }
@@ -39,7 +42,7 @@ impl Play {
     }
 
     fn step(&mut self) {
-        match self.below(12) {
+        match self.below(13) {
             0 | 1 => {
                 let shard = self.below(self.world.shards.len());
                 let client = self.world.client(shard);
@@ -53,6 +56,10 @@ impl Play {
                 let at = self.below(self.world.instances.len());
                 let habit = if self.below(3) == 0 { Habit::Refuses } else { Habit::Manual };
                 self.world.habits.insert(self.world.instances[at].address, habit);
+            }
+            11 => {
+                let at = self.below(self.world.shards.len());
+                self.world.shards[at].engine.clings = self.below(3) == 0;
             }
             _ => {
                 let millis = self.below(6000) as u64;
@@ -191,17 +198,20 @@ fn below(state: &mut u64, end: u64) -> u64 {
 
 #[test]
 fn random_worlds_lose_nothing() {
-    let mut answered = 0;
+    let (mut answered, mut travelled) = (0, 0);
     for seed in 0..SEEDS {
         let played = std::panic::catch_unwind(|| {
             let mut play = Play::new(seed);
             for _ in 0..STEPS {
                 play.step();
             }
-            play.finish()
+            (play.finish(), play.world.travelled)
         });
-        answered += played.unwrap_or_else(|_| panic!("replay with seed {seed}"));
+        let played = played.unwrap_or_else(|_| panic!("replay with seed {seed}"));
+        answered += played.0;
+        travelled += played.1;
     }
-    println!("{answered} requests were answered");
+    println!("{answered} requests were answered, {travelled} connections changed shards");
     assert!(answered > 5 * SEEDS as usize, "too few: {answered}");
+    assert!(travelled > SEEDS as usize, "too few: {travelled}");
 }

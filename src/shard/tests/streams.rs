@@ -93,7 +93,7 @@ impl Codec for Toy {
                 }
             }
             Part::End(_) => Self::frame(stream.0, b'e', b"", out),
-            Part::Cut(_) => Self::frame(stream.0, b'r', b"", out),
+            Part::Cut(_) | Part::Refused(..) => Self::frame(stream.0, b'r', b"", out),
         }
     }
 

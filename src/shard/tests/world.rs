@@ -2,7 +2,8 @@
 //!
 //! A remote is the other end of a link. Bytes move only in [`World::settle`], until nothing moves
 //! any more; what each remote got is kept. At every step it is checked that no instance is asked
-//! more than it has slots for, and at rest that it has no more connections than slots.
+//! more than it has slots for, and at rest that it has no more connections than slots, and counts
+//! those it has. A connection that goes from one shard to another is followed.
 
 use crate::base::address::SocketAddr;
 use crate::base::ids::{ServiceId, ShardId};
@@ -15,9 +16,9 @@ use crate::core::slots::{Instance, Roster, ServiceSlots};
 use crate::core::world::{Member, Service, World as Services};
 use crate::mesh::{ControlPost, join};
 use crate::shard::access::AccessLog;
-use crate::shard::engine::memory::Memory;
+use crate::shard::engine::memory::{Memory, Traveller};
 use crate::shard::engine::{Happening, Link, Shut};
-use crate::shard::settings::{HalfClose, Queues, Settings};
+use crate::shard::settings::{Accept, Clients, HalfClose, Queues, Settings};
 use crate::shard::state::{Joins, Shard};
 use crate::wire::call::{Answer, Call};
 use crate::wire::codec::{Cause, Codec};
@@ -62,6 +63,9 @@ pub(super) struct Remote {
     /// It takes what is sent to it.
     pub(super) reads: bool,
     opened: bool,
+    /// No driver has it: it is in a letter.
+    away: Option<Traveller>,
+    broken: bool,
 }
 
 pub(super) struct World {
@@ -78,6 +82,8 @@ pub(super) struct World {
     pub(super) sip: usize,
     /// Longest output queue seen, in bytes.
     pub(super) queued_most: usize,
+    /// How often a connection was adopted by another shard.
+    pub(super) travelled: usize,
     worlds: Arc<ArcSwap<Services>>,
 }
 
@@ -91,6 +97,7 @@ pub(super) struct Setup {
     /// As given to `--static`.
     pub(super) service: &'static str,
     pub(super) habit: Habit,
+    pub(super) accept: Accept,
 }
 
 impl Default for Setup {
@@ -101,6 +108,7 @@ impl Default for Setup {
             half_close: HalfClose::Gone,
             service: "bench=10.0.0.1:80;concurrency-level=8",
             habit: Habit::Manual,
+            accept: Accept::Plain,
         }
     }
 }
@@ -123,7 +131,7 @@ impl World {
         let (services, instances) = services_of(description);
         let worlds = Arc::new(ArcSwap::from_pointee(services));
         let (to_api, calls) = sync_channel(64);
-        let settings = Arc::new(settings(setup.limits, setup.half_close));
+        let settings = Arc::new(settings(&setup));
         let mut answers = Vec::new();
         let shards = posts.into_iter().map(|post| {
             let (sender, receiver) = channel();
@@ -152,6 +160,7 @@ impl World {
             habits,
             sip: usize::MAX,
             queued_most: 0,
+            travelled: 0,
             worlds,
         }
     }
@@ -169,8 +178,10 @@ impl World {
     fn client_from(&mut self, shard: usize, peer: &str) -> Id {
         let link = self.shards[shard].engine.client();
         let peer = peer.parse().expect("address");
+        let id = self.remember(shard, link, None);
         self.shards[shard].happened(Happening::Accepted(link, peer), self.now);
-        self.remember(shard, link, None)
+        self.follow();
+        id
     }
 
     /// A client connects that speaks another protocol.
@@ -195,8 +206,12 @@ impl World {
 
     /// A remote breaks the connection.
     pub(super) fn reset(&mut self, id: Id) {
+        self.remote(id).broken = true;
         let (shard, link) = (self.remote(id).shard, self.remote(id).link);
-        self.shards[shard].happened(Happening::Broken(link), self.now);
+        // While it is away nobody hears of it.
+        if self.remote(id).away.is_none() {
+            self.shards[shard].happened(Happening::Broken(link), self.now);
+        }
         self.settle();
     }
 
@@ -205,6 +220,17 @@ impl World {
         let remote = self.remote(id);
         remote.answered = remote.got.len();
         self.send(id, bytes);
+    }
+
+    /// An instance answers one request of this shard, and only this shard reads it.
+    pub(super) fn answer_at(&mut self, shard: usize, answer: &str) {
+        let [id] = self.asked()[..] else { panic!("one request at a time") };
+        let remote = self.remote(id);
+        assert_eq!(remote.shard, shard, "it is asked by another");
+        remote.got.clear();
+        let (link, mut bytes) = (remote.link, answer.as_bytes().to_vec());
+        self.shards[shard].happened(Happening::Received(link, &mut bytes), self.now);
+        self.follow();
     }
 
     pub(super) fn remote(&mut self, id: Id) -> &mut Remote {
@@ -270,13 +296,21 @@ impl World {
         self.worlds.load().services().next().expect("there is one").clone()
     }
 
-    /// At the end of a play: every slot is home, no exchange is left.
+    /// At the end of a play: every slot is home, no exchange is left, and each instance counts the
+    /// connections that drivers have.
     pub(super) fn end_of_play(&mut self) {
         for instance in &self.instances {
             assert_eq!(instance.word.used(), 0, "a slot of {} was lost", instance.suffix());
+            let links = self.shards.iter().flat_map(|it| it.engine.links());
+            let here = links.filter(|(_, it)| it.connects_to == Some(instance.address));
+            let open = here.filter(|(_, it)| it.shut.is_none()).count();
+            assert_eq!(instance.connections() as usize, open, "of {}", instance.suffix());
         }
         for shard in &self.shards {
             assert_eq!(shard.load().1, 0, "an exchange was left: {shard:?}");
+            assert_eq!(shard.over_limit, 0, "a seat was above its limit: {shard:?}");
+            let clients = shard.settings.clients.of(shard.id());
+            assert_eq!(shard.load().0 as usize, clients, "clients are counted twice: {shard:?}");
         }
         assert_eq!(self.service().slots.waiting.count(), 0, "somebody waits");
     }
@@ -298,6 +332,7 @@ impl World {
         for shard in 0..self.shards.len() {
             moved |= self.shards[shard].post().has_mail();
             self.shards[shard].mail(self.now);
+            self.follow();
             moved |= self.discover(shard);
         }
         let ids: Vec<_> = self.remotes.keys().copied().map(Id).collect();
@@ -347,16 +382,49 @@ impl World {
             answered: 0,
             reads: true,
             opened: address.is_none(),
+            away: None,
+            broken: false,
         };
         self.remotes.insert(at, remote);
         Id(at)
     }
 
+    /// Follows connections from one shard's driver to another's.
+    fn follow(&mut self) {
+        for shard in 0..self.shards.len() {
+            for (link, traveller) in std::mem::take(&mut self.shards[shard].engine.left) {
+                let mut all = self.remotes.values_mut();
+                let found = all.find(|it| it.shard == shard && it.link == link);
+                found.expect("it was known").away = Some(traveller);
+            }
+        }
+        for shard in 0..self.shards.len() {
+            for (link, number) in std::mem::take(&mut self.shards[shard].engine.joined) {
+                let mut all = self.remotes.values_mut();
+                let is_it =
+                    |it: &&mut Remote| it.away.as_ref().is_some_and(|it| it.number == number);
+                let remote = all.find(is_it).expect("it was away");
+                self.shards[shard].engine.wire(link).connects_to = remote.address;
+                (remote.shard, remote.link, remote.away) = (shard, link, None);
+                self.travelled += 1;
+                if remote.broken {
+                    self.shards[shard].happened(Happening::Broken(link), self.now);
+                }
+            }
+        }
+        for remote in self.remotes.values_mut() {
+            if remote.away.as_mut().is_some_and(Traveller::is_closed) {
+                (remote.shut, remote.away) = (Some(Shut::Now), None);
+            }
+        }
+    }
+
     /// Moves one sip in each direction.
     fn move_bytes(&mut self, id: Id) -> bool {
+        self.follow();
         let (sip, now) = (self.sip, self.now);
         let remote = self.remotes.get_mut(&id.0).expect("a remote");
-        if remote.shut.is_some() {
+        if remote.shut.is_some() || remote.away.is_some() {
             return false;
         }
         let (shard, link) = (&mut self.shards[remote.shard], remote.link);
@@ -412,17 +480,24 @@ impl World {
         }
     }
 
-    /// No instance has more connections than slots once every letter has been read.
+    /// No instance has more connections than slots once every letter has been read, nor others
+    /// than it counts.
     fn check_connections(&self) {
         for instance in &self.instances {
             let here = |it: &&Remote| it.address == Some(instance.address) && it.shut.is_none();
             let open = self.remotes.values().filter(here).count();
             assert!(open <= usize::from(instance.word.limit()), "{} is crowded", instance.suffix());
+            assert_eq!(instance.connections() as usize, open, "of {}", instance.suffix());
         }
     }
 }
 
 impl Remote {
+    /// Sends, before anybody looks.
+    pub(super) fn say(&mut self, bytes: &str) {
+        self.send.extend_from_slice(bytes.as_bytes());
+    }
+
     fn is_asked(&self) -> bool {
         self.address.is_some() && self.shut.is_none() && self.got.len() > self.answered
     }
@@ -439,6 +514,7 @@ fn give(shard: &mut Shard<Memory>, remote: &mut Remote, sip: usize, now: Instant
         let mut piece: Vec<u8> = remote.send.drain(..given).collect();
         shard.happened(Happening::Received(link, &mut piece), now);
     } else if remote.send.is_empty() && std::mem::take(&mut remote.fin) {
+        shard.engine.wire(link).ended = true;
         shard.happened(Happening::Ended(link), now);
     } else {
         return false;
@@ -446,17 +522,18 @@ fn give(shard: &mut Shard<Memory>, remote: &mut Remote, sip: usize, now: Instant
     true
 }
 
-fn settings(limits: Limits, half_close: HalfClose) -> Settings {
+fn settings(setup: &Setup) -> Settings {
     Settings {
-        queues: Queues::new(&limits),
-        limits,
+        queues: Queues::new(&setup.limits),
+        clients: Clients::new(setup.shards, setup.accept),
+        limits: setup.limits.clone(),
         hosts: Hosts::new([], []),
         user: "alice".into(),
         defaults: Defaults::default(),
         launch_from: Vec::new(),
         trust_forwarded: Vec::new(),
         launches: true,
-        half_close,
+        half_close: setup.half_close,
     }
 }
 
@@ -501,27 +578,11 @@ pub(super) fn whole(bytes: &[u8]) -> Option<(usize, Vec<u8>)> {
     let head = memchr::memmem::find(bytes, b"\r\n\r\n")? + 4;
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
     if text.contains("transfer-encoding: chunked") {
-        return unchunk(&bytes[head..]).map(|(used, body)| (head + used, body));
+        return super::unchunk(&bytes[head..]).map(|(used, body)| (head + used, body));
     }
     let length = text
         .split_once("content-length: ")
         .map_or(0, |(_, rest)| rest.split_once('\r').expect("a line").0.parse().expect("a length"));
     let body = bytes.get(head..head + length)?;
     Some((head + length, body.to_vec()))
-}
-
-fn unchunk(bytes: &[u8]) -> Option<(usize, Vec<u8>)> {
-    let (mut at, mut body) = (0, Vec::new());
-    loop {
-        let line = memchr::memmem::find(bytes.get(at..)?, b"\r\n")?;
-        let size = str::from_utf8(&bytes[at..at + line]).expect("a size");
-        let size = usize::from_str_radix(size, 16).expect("a size");
-        at += line + 2;
-        if size == 0 {
-            let end = memchr::memmem::find(&bytes[at - 2..], b"\r\n\r\n")?;
-            return Some((at - 2 + end + 4, body));
-        }
-        body.extend_from_slice(bytes.get(at..at + size)?);
-        at += size + 2;
-    }
 }

@@ -15,6 +15,8 @@ use super::parse::Wrong;
 
 /// Most hex digits of a chunk's size: what fits 64 bits.
 const SIZE_DIGITS: u8 = 16;
+/// Memory for a trailer section that is kept between two messages.
+const TRAILER_BYTES: usize = 64;
 /// Longest extension of one chunk; extensions are read over.
 const EXTENSION_BYTES: u16 = 256;
 
@@ -62,12 +64,12 @@ impl Body {
     }
 
     /// Reads on, as far as the first piece of body of at most `room` bytes. Trailers of at most
-    /// `trailer_bytes` are gathered in `section`.
+    /// `trailer_bytes` are gathered in `section`, which a chunked body has.
     pub(super) fn step(
         &mut self,
         bytes: &[u8],
         room: usize,
-        section: &mut Section,
+        section: Option<&mut Section>,
         trailer_bytes: usize,
     ) -> Result<Step, Wrong> {
         match self {
@@ -81,7 +83,10 @@ impl Body {
                 *self = Self::exact(*left - data as u64);
                 Ok(Step { used: data, data })
             }
-            Self::Chunked(_) => self.unchunk(bytes, room, section, trailer_bytes),
+            Self::Chunked(_) => {
+                let section = section.expect("made when the body began");
+                self.unchunk(bytes, room, section, trailer_bytes)
+            }
         }
     }
 
@@ -170,6 +175,12 @@ impl Section {
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.lines = Lines::default();
+    }
+
+    /// Gives memory back that a message without trailers does not need.
+    pub(super) fn rest(&mut self) {
+        self.clear();
+        self.bytes.shrink_to(TRAILER_BYTES);
     }
 
     /// Takes bytes up to the empty line that ends the section: how many, and whether it was there.

@@ -1,15 +1,19 @@
 //! The instance-facing side of HTTP/1: writes requests, reads responses.
 //!
 //! ```text
-//!          write(Head)          a final head          the response is over, cleanly
+//!          write(Head)          a final head, 101     the response is over, cleanly
 //!   Idle ─────────────► Head ───────────────► Body ─────────────────────────────► Idle
-//!    │ surplus, closed   │ malformed, closed   │ malformed, closed, not reusable
-//!    └───────────────────┴──────────► Over ◄───┘
+//!    │ surplus, closed   │ malformed, closed   │ │ malformed, closed, not reusable
+//!    │                   │                     │ └──────────────────────────────► Over
+//!    └───────────────────┴────────► Over       └─ a tunnel, instance first ─► Told ─► Over
 //! ```
 //! Holds always: it is idle only if the last request was written whole, its response was read
-//! whole, and not one byte came beyond it: such a byte would be taken for the next response. `Over`
-//! is never left. It has no deadlines: the exchange has, and the pool.
+//! whole, and not one byte came beyond it: such a byte would be taken for the next response. A
+//! connection that became a tunnel is never idle again; it is over when both sides have ended.
+//! `Over` is never left. It has no deadlines: the exchange has, and the pool.
 
+use super::HEAD_BYTES_KEPT;
+use super::grammar;
 use super::inlet::{Found, Inlet, Piece};
 use super::outlet::{self, Kept, Outlet};
 use super::parse::{self, Wrong};
@@ -18,7 +22,7 @@ use crate::base::limits::Limits;
 use crate::base::time::Instant;
 use crate::wire::codec::{Cause, Close, Codec, Due, Input, Needs, Part, Read, Stream};
 use crate::wire::head::{Head, Length};
-use http::Method;
+use http::{Method, StatusCode};
 
 /// Most interim heads before the final one. No room bounds them on their way to the client.
 const INTERIM_MOST: u8 = 16;
@@ -30,10 +34,14 @@ pub struct Client {
     phase: Phase,
     outlet: Outlet,
     head: Head,
-    cause: Cause,
+    /// Why the last response was cut.
+    cause: Option<Box<Cause>>,
     stream: Stream,
     /// Method of the request at hand.
     asked: Method,
+    /// Protocols the request at hand would switch to, as Upgrade lists them.
+    wished: Option<Box<[u8]>>,
+    is_tunnel: bool,
     /// Interim heads that came.
     interim: u8,
     /// The response allows another request on this connection.
@@ -47,6 +55,8 @@ enum Phase {
     Idle,
     Head,
     Body,
+    /// A tunnel whose instance has ended, and is still told what the client says.
+    Told,
     Over,
 }
 
@@ -58,14 +68,22 @@ impl Client {
             phase: Phase::Idle,
             outlet: Outlet::Shut,
             head: Head::default(),
-            cause: Cause::Closed,
+            cause: None,
             stream: Stream(0),
             asked: Method::GET,
+            wished: None,
+            is_tunnel: false,
             interim: 0,
             keep: true,
             retiring: false,
             close: Close::Open,
         }
+    }
+
+    /// Bytes of memory it holds beside its own.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.head.memory() + self.inlet.memory()
     }
 
     fn read_idle(&mut self, bytes: &[u8]) -> Read<'static> {
@@ -76,7 +94,7 @@ impl Client {
     }
 
     fn read_head<'a>(&'a mut self, bytes: &'a [u8]) -> Read<'a> {
-        let fields = self.inlet.bounds.head_fields;
+        let fields = self.inlet.head_fields();
         let ended = self.inlet.ended;
         let (used, found) = self.inlet.head(bytes);
         let parsed = match found {
@@ -87,7 +105,16 @@ impl Client {
         };
         match parsed {
             Ok(facts) => {
-                if self.head.status.is_informational() {
+                let is_switch = self.head.status == StatusCode::SWITCHING_PROTOCOLS;
+                if is_switch && !self.is_wished() {
+                    let wrong = Wrong::bad("The protocol was switched unasked.");
+                    return self.cut(bytes.len(), malformed(wrong));
+                }
+                if is_switch {
+                    self.is_tunnel = true;
+                    self.outlet = Outlet::UntilClose;
+                }
+                if self.head.status.is_informational() && !is_switch {
                     self.interim += 1;
                     if self.interim > INTERIM_MOST {
                         let wrong = Wrong::bad("There are too many interim responses.");
@@ -104,11 +131,23 @@ impl Client {
         }
     }
 
+    /// Whether the request was whole, and asked for the protocol that the response switches to.
+    fn is_wished(&self) -> bool {
+        let wished = self.wished.as_deref().unwrap_or_default();
+        let given = self.head.fields.all(b"upgrade");
+        self.outlet == Outlet::Shut && grammar::are_among(given, wished)
+    }
+
     fn read_body<'a>(&'a mut self, bytes: &'a [u8]) -> Read<'a> {
         let (used, piece) = self.inlet.piece(bytes);
         let part = match piece {
             Piece::Nothing => return Read { used, part: None },
             Piece::Body(span) => Part::Body(self.inlet.lend(span, bytes)),
+            Piece::End if self.is_tunnel => {
+                self.phase = Phase::Told;
+                self.end_tunnel();
+                Part::End(None)
+            }
             Piece::End => {
                 self.finish(bytes.len() - used);
                 Part::End(self.inlet.trailers())
@@ -126,6 +165,8 @@ impl Client {
         if self.keep && is_sent && is_clean && !self.retiring {
             self.phase = Phase::Idle;
             self.inlet.rest();
+            self.head.rest(HEAD_BYTES_KEPT);
+            self.wished = None;
         } else {
             self.shut();
         }
@@ -133,8 +174,16 @@ impl Client {
 
     fn cut(&mut self, used: usize, cause: Cause) -> Read<'_> {
         self.shut();
-        self.cause = cause;
-        Read { used, part: Some((self.stream, Part::Cut(&self.cause))) }
+        let cause = self.cause.insert(Box::new(cause));
+        Read { used, part: Some((self.stream, Part::Cut(cause))) }
+    }
+
+    /// When both sides of a tunnel have ended it is over, once all is sent.
+    fn end_tunnel(&mut self) {
+        if self.phase == Phase::Told && self.outlet == Outlet::Shut {
+            self.phase = Phase::Over;
+            self.close = Close::Flush;
+        }
     }
 
     fn shut(&mut self) {
@@ -155,6 +204,10 @@ impl Client {
         };
         self.stream = stream;
         self.asked.clone_from(&head.method);
+        self.wished = head.switches.then(|| {
+            let lists: Vec<&[u8]> = head.fields.all(b"upgrade").collect();
+            lists.join(&b',').into()
+        });
         self.phase = Phase::Head;
         self.interim = 0;
         self.inlet.reset_room();
@@ -178,7 +231,7 @@ impl Codec for Client {
             Phase::Idle => self.read_idle(bytes),
             Phase::Head => self.read_head(bytes),
             Phase::Body => self.read_body(bytes),
-            Phase::Over => Read { used: bytes.len(), part: None },
+            Phase::Told | Phase::Over => Read { used: bytes.len(), part: None },
         }
     }
 
@@ -188,17 +241,19 @@ impl Codec for Client {
         if let Part::Head(head) = part {
             return self.write_head(stream, head, out);
         }
-        if stream != self.stream || !matches!(self.phase, Phase::Head | Phase::Body) {
+        let may_write = matches!(self.phase, Phase::Head | Phase::Body | Phase::Told);
+        if stream != self.stream || !may_write {
             return;
         }
         let kept = match part {
             Part::Head(_) => return,
             Part::Body(bytes) => self.outlet.body(bytes, out),
             Part::End(trailers) => self.outlet.end(trailers, out),
-            Part::Cut(_) => Kept::No,
+            Part::Cut(_) | Part::Refused(..) => Kept::No,
         };
-        if kept == Kept::No {
-            self.shut();
+        match kept {
+            Kept::No => self.shut(),
+            Kept::Yes => self.end_tunnel(),
         }
     }
 
@@ -214,7 +269,7 @@ impl Codec for Client {
             Phase::Idle => 1,
             Phase::Head => self.inlet.head_intake(),
             Phase::Body => self.inlet.body_intake(),
-            Phase::Over => 0,
+            Phase::Told | Phase::Over => 0,
         };
         Needs {
             intake,
@@ -223,6 +278,7 @@ impl Codec for Client {
             idle: self.phase == Phase::Idle && !self.retiring,
             wakeup: None,
             peer_ended: self.inlet.ended,
+            own_ended: self.is_tunnel && self.outlet == Outlet::Shut,
             close: self.close,
         }
     }

@@ -40,8 +40,12 @@ pub(super) fn target<'a>(method: &Method, bytes: &'a [u8]) -> Option<Target<'a>>
 }
 
 fn strip_scheme<'a>(bytes: &'a [u8], scheme: &[u8]) -> Option<&'a [u8]> {
-    let (head, rest) = bytes.split_at_checked(scheme.len())?;
-    head.eq_ignore_ascii_case(scheme).then_some(rest)
+    begins_with(bytes, scheme).then(|| &bytes[scheme.len()..])
+}
+
+/// Whether it begins like this, in whatever case.
+pub(super) fn begins_with(bytes: &[u8], start: &[u8]) -> bool {
+    bytes.get(..start.len()).is_some_and(|it| it.eq_ignore_ascii_case(start))
 }
 
 /// RFC 3986 would also exclude `^ { | } [ ]` and the back-tick; browsers send them in queries. A
@@ -79,6 +83,13 @@ fn is_port(bytes: &[u8]) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether every protocol that one Upgrade lists stands in the other (RFC 9110 §7.8; names are
+/// compared without case, as many servers do).
+pub(super) fn are_among<'a>(some: impl Iterator<Item = &'a [u8]>, list: &[u8]) -> bool {
+    let mut some = some.flat_map(elements);
+    some.all(|it| elements(list).any(|asked| asked.eq_ignore_ascii_case(it)))
 }
 
 /// The elements of a comma-separated list, without outer white space.

@@ -13,18 +13,28 @@ use crate::base::limits::Limits;
 use crate::wire::fields::Fields;
 use std::ops::Range;
 
-/// What the inlet needs to know of [`Limits`].
+/// Memory for bytes kept that a connection has between two messages, at most.
+const IDLE_BYTES: usize = 1024;
+
+/// What the inlet needs to know of [`Limits`]. There are many idle connections: it is kept small.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
-    pub(super) head_bytes: usize,
-    pub(super) head_fields: usize,
-    trailer_bytes: usize,
-    ahead_bytes: usize,
+struct Bounds {
+    head_bytes: u32,
+    head_fields: u32,
+    trailer_bytes: u32,
+    ahead_bytes: u32,
+}
+
+/// What only a chunked body needs.
+#[derive(Debug, Default)]
+struct Tail {
+    section: Section,
+    trailers: Fields,
 }
 
 #[derive(Debug)]
 pub(super) struct Inlet {
-    pub(super) bounds: Bounds,
+    bounds: Bounds,
     /// The peer has closed its sending side.
     pub(super) ended: bool,
     /// One empty line before the next head is read over (RFC 9112 §2.2).
@@ -33,8 +43,7 @@ pub(super) struct Inlet {
     lines: Lines,
     body: Body,
     room: usize,
-    section: Section,
-    trailers: Fields,
+    tail: Option<Box<Tail>>,
 }
 
 /// What was found where a head is due.
@@ -43,6 +52,7 @@ pub(super) enum Found<'a> {
     Nothing,
     /// A whole head, with the empty line.
     Head(&'a [u8]),
+    /// No head; what came instead: see [`Inlet::kept`].
     Wrong(Wrong),
 }
 
@@ -70,10 +80,10 @@ impl Inlet {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
             bounds: Bounds {
-                head_bytes: limits.head_bytes,
-                head_fields: limits.head_fields,
-                trailer_bytes: limits.trailer_bytes,
-                ahead_bytes: limits.ahead_bytes,
+                head_bytes: bound(limits.head_bytes),
+                head_fields: bound(limits.head_fields),
+                trailer_bytes: bound(limits.trailer_bytes),
+                ahead_bytes: bound(limits.ahead_bytes),
             },
             ended: false,
             blank_allowed: false,
@@ -81,9 +91,13 @@ impl Inlet {
             lines: Lines::default(),
             body: Body::Over,
             room: 0,
-            section: Section::default(),
-            trailers: Fields::default(),
+            tail: None,
         }
+    }
+
+    /// Most fields of a head.
+    pub(super) fn head_fields(&self) -> usize {
+        self.bounds.head_fields as usize
     }
 
     /// One empty line may come before the next head.
@@ -98,7 +112,7 @@ impl Inlet {
             self.stash.fill(bytes);
         }
         let source = if held { self.stash.rest() } else { bytes };
-        let most = self.bounds.head_bytes;
+        let most = self.bounds.head_bytes as usize;
         let mut start = 0;
         let mut found = self.lines.scan(up_to(source, most));
         if found == Ok(Some(2)) && self.blank_allowed {
@@ -108,17 +122,17 @@ impl Inlet {
             found = self.lines.scan(up_to(&source[start..], most));
         }
         match found {
-            Err(wrong) => (bytes.len(), Found::Wrong(wrong)),
-            Ok(None) if source.len() - start >= most => {
-                let wrong = Wrong { class: Class::HeadTooLarge, message: "The head is too long." };
+            Err(wrong) => {
+                self.keep_from(start, bytes);
                 (bytes.len(), Found::Wrong(wrong))
             }
-            Ok(None) if held => {
-                self.stash.take(start);
-                (bytes.len(), Found::Nothing)
+            Ok(None) if source.len() - start >= most => {
+                let wrong = Wrong { class: Class::HeadTooLarge, message: "The head is too long." };
+                self.keep_from(start, bytes);
+                (bytes.len(), Found::Wrong(wrong))
             }
             Ok(None) => {
-                self.stash.fill(&bytes[start..]);
+                self.keep_from(start, bytes);
                 (bytes.len(), Found::Nothing)
             }
             Ok(Some(end)) => {
@@ -134,6 +148,15 @@ impl Inlet {
         }
     }
 
+    /// No head was found in `bytes`, which have been kept already if some were kept before.
+    fn keep_from(&mut self, start: usize, bytes: &[u8]) {
+        if self.stash.is_empty() {
+            self.stash.fill(&bytes[start..]);
+        } else {
+            self.stash.take(start);
+        }
+    }
+
     /// A new message: no room was given for its body yet.
     pub(super) fn reset_room(&mut self) {
         self.room = 0;
@@ -142,8 +165,13 @@ impl Inlet {
     /// A body framed like this begins.
     pub(super) fn begin(&mut self, body: Body) {
         self.body = body;
-        self.section.clear();
-        self.trailers.clear();
+        if let Some(tail) = &mut self.tail {
+            tail.section.clear();
+            tail.trailers.clear();
+        }
+        if matches!(self.body, Body::Chunked(_)) {
+            self.tail.get_or_insert_default();
+        }
     }
 
     /// Looks for the next piece of the body: how many bytes were used, and what was found.
@@ -153,8 +181,9 @@ impl Inlet {
             self.stash.fill(bytes);
         }
         let source = if held { self.stash.rest() } else { bytes };
-        let most = self.bounds.trailer_bytes;
-        let step = match self.body.step(source, self.room, &mut self.section, most) {
+        let most = self.bounds.trailer_bytes as usize;
+        let section = self.tail.as_deref_mut().map(|it| &mut it.section);
+        let step = match self.body.step(source, self.room, section, most) {
             Ok(step) => step,
             Err(wrong) => return (bytes.len(), Piece::Wrong(wrong)),
         };
@@ -176,12 +205,13 @@ impl Inlet {
     }
 
     fn end(&mut self) -> Piece {
+        let most = self.head_fields();
         // Without trailers the section is the empty line alone.
-        if self.section.bytes.len() > 2 {
-            let most = self.bounds.head_fields;
-            if let Err(wrong) = parse::trailers(&self.section.bytes, most, &mut self.trailers) {
-                return Piece::Wrong(wrong);
-            }
+        if let Some(tail) = self.tail.as_deref_mut()
+            && tail.section.bytes.len() > 2
+            && let Err(wrong) = parse::trailers(&tail.section.bytes, most, &mut tail.trailers)
+        {
+            return Piece::Wrong(wrong);
         }
         Piece::End
     }
@@ -205,7 +235,7 @@ impl Inlet {
 
     /// Trailers of the message that ended.
     pub(super) fn trailers(&self) -> Option<&Fields> {
-        if self.trailers.is_empty() { None } else { Some(&self.trailers) }
+        self.tail.as_deref().map(|it| &it.trailers).filter(|it| !it.is_empty())
     }
 
     /// Keeps bytes that nothing looks at yet.
@@ -234,9 +264,17 @@ impl Inlet {
         rest.is_some()
     }
 
-    /// Between two messages: gives memory back that only a rare one needs.
+    /// Between two messages: gives memory back that only a rare one needs. Trailers may be lent.
     pub(super) fn rest(&mut self) {
-        self.stash.shrink(self.bounds.ahead_bytes);
+        self.stash.shrink(IDLE_BYTES);
+        if let Some(tail) = &mut self.tail {
+            tail.section.rest();
+        }
+    }
+
+    /// Bytes kept where a head is due, as many as it may have.
+    pub(super) fn kept(&self) -> &[u8] {
+        up_to(self.stash.rest(), self.bounds.head_bytes as usize)
     }
 
     /// Lets so many more bytes of the body through.
@@ -246,7 +284,8 @@ impl Inlet {
 
     /// Bytes that may come now while a head is due, with what may follow it.
     pub(super) fn head_intake(&self) -> usize {
-        (self.bounds.head_bytes + self.bounds.ahead_bytes).saturating_sub(self.held())
+        (self.bounds.head_bytes as usize + self.bounds.ahead_bytes as usize)
+            .saturating_sub(self.held())
     }
 
     /// Bytes that may come now while a body is due: no more than there is room for, so that what
@@ -257,23 +296,40 @@ impl Inlet {
             Body::Exact(left) => usize::try_from(left).unwrap_or(usize::MAX),
             Body::Chunked(_) | Body::UntilClose => usize::MAX,
         };
-        self.room.min(most.saturating_add(self.bounds.ahead_bytes)).saturating_sub(self.held())
+        let most = most.saturating_add(self.bounds.ahead_bytes as usize);
+        self.room.min(most).saturating_sub(self.held())
     }
 
     /// Bytes that may come now while a message before them is not answered yet.
     pub(super) fn ahead_intake(&self) -> usize {
-        self.bounds.ahead_bytes.saturating_sub(self.held())
+        (self.bounds.ahead_bytes as usize).saturating_sub(self.held())
     }
 
-    /// Whether kept bytes of a body can be handed on.
+    /// Whether kept bytes of a body can be handed on, or its end, where the peer had closed its
+    /// side before the body began.
     pub(super) fn is_ready(&self) -> bool {
-        self.held() > 0 && self.room > 0
+        match self.held() {
+            0 => self.ended,
+            _ => self.room > 0,
+        }
+    }
+
+    /// Bytes of memory it holds beside its own.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        let tail = self.tail.as_deref();
+        let tail = tail.map_or(0, |it| size_of::<Tail>() + it.section.bytes.capacity());
+        self.stash.memory() + tail
     }
 
     /// Bytes kept.
     pub(super) fn held(&self) -> usize {
         self.stash.len()
     }
+}
+
+fn bound(limit: usize) -> u32 {
+    u32::try_from(limit).unwrap_or(u32::MAX)
 }
 
 fn up_to(bytes: &[u8], most: usize) -> &[u8] {

@@ -18,5 +18,12 @@ mod stash;
 #[cfg(test)]
 mod tests;
 
+/// Memory for a head that a connection keeps from one message to the next: ordinary ones fit, and
+/// one that was large does not stay with an idle connection.
+const HEAD_BYTES_KEPT: usize = 4096;
+
+// Most connections are idle most of the time: their machines are small.
+const _: () = assert!(size_of::<Server>() <= 352 && size_of::<Client>() <= 352);
+
 pub use client::Client;
 pub use server::Server;

@@ -19,6 +19,7 @@ pub(super) enum Outlet {
     /// So many bytes are still to come.
     Exact(u64),
     Chunked,
+    /// A body that the end of the connection ends, or this side of a tunnel.
     UntilClose,
 }
 
@@ -69,17 +70,19 @@ impl Outlet {
     }
 }
 
-/// Writes the status line and the fields of a response, not the empty line.
+/// Writes the status line and the fields of a response, not the empty line. Where the protocol is
+/// switched, Connection says so.
 pub(super) fn response(head: &Head, out: &mut Vec<u8>) {
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(head.status.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(head.status.canonical_reason().unwrap_or_default().as_bytes());
     out.extend_from_slice(b"\r\n");
-    fields(&head.fields, out);
+    fields(head, out);
 }
 
-/// Writes the request line, Host and the fields of a request, not the empty line.
+/// Writes the request line, Host and the fields of a request, not the empty line. Where the
+/// protocol is to be switched, Connection says so.
 pub(super) fn request(head: &Head, out: &mut Vec<u8>) {
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
@@ -87,7 +90,7 @@ pub(super) fn request(head: &Head, out: &mut Vec<u8>) {
     out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
     out.extend_from_slice(head.authority());
     out.extend_from_slice(b"\r\n");
-    fields(&head.fields, out);
+    fields(head, out);
 }
 
 /// Writes what frames a body of this length, if anything does.
@@ -103,9 +106,12 @@ pub(super) fn framing(length: Length, out: &mut Vec<u8>) {
     }
 }
 
-fn fields(fields: &Fields, out: &mut Vec<u8>) {
-    for (name, value) in fields.iter() {
+fn fields(head: &Head, out: &mut Vec<u8>) {
+    for (name, value) in head.fields.iter() {
         field(name, value, out);
+    }
+    if head.switches {
+        out.extend_from_slice(b"connection: upgrade\r\n");
     }
 }
 

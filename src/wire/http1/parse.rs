@@ -2,7 +2,7 @@
 //!
 //! `httparse` takes the lines apart; what it lets pass and RFC 9110 and 9112 do not is refused
 //! here. Fields that belong to one connection (RFC 9110 §7.6.1) and framing become facts and never
-//! reach the fields of the head.
+//! reach the fields of the head, but for `upgrade` where the protocol is to be switched.
 
 use super::body::Body;
 use super::grammar;
@@ -48,10 +48,19 @@ impl Wrong {
     }
 }
 
-/// Reads a request's head.
+/// Reads a request's head. Of one that is refused, `head` holds what could be read.
 pub(super) fn request(bytes: &[u8], fields: usize, head: &mut Head) -> Result<Facts, Wrong> {
+    let facts = whole_request(bytes, fields, head);
+    if facts.is_err() {
+        outline(bytes, head);
+    }
+    facts
+}
+
+fn whole_request(bytes: &[u8], fields: usize, head: &mut Head) -> Result<Facts, Wrong> {
     let mut lines: Headers<'_> = [const { MaybeUninit::uninit() }; FIELDS_MOST];
     let mut parsed = httparse::Request::new(&mut []);
+    head.clear();
     let result = ParserConfig::default().parse_request_with_uninit_headers(
         &mut parsed,
         bytes,
@@ -62,7 +71,6 @@ pub(super) fn request(bytes: &[u8], fields: usize, head: &mut Head) -> Result<Fa
     else {
         return Err(Wrong::bad("The request line is not well-formed."));
     };
-    head.clear();
     head.version = version(minor);
     head.method = Method::from_bytes(method.as_bytes())
         .map_err(|_| Wrong::bad("The method is not well-formed."))?;
@@ -72,6 +80,9 @@ pub(super) fn request(bytes: &[u8], fields: usize, head: &mut Head) -> Result<Fa
     let control = Control::scan(Kind::Request, parsed.headers, fields, &mut head.fields)?;
     address(path.as_bytes(), control.host, head)?;
     head.length = control.declared(head.version)?;
+    if control.connection.upgrade && head.version == Version::HTTP_11 && control.is_opaque() {
+        upgrade(parsed.headers, head);
+    }
     let body = match head.length {
         Length::Absent => Body::Over,
         Length::Exact(length) => Body::exact(length),
@@ -103,11 +114,17 @@ pub(super) fn response(
     head.version = version(minor);
     head.status =
         StatusCode::from_u16(code).map_err(|_| Wrong::bad("The status code is out of range."))?;
-    if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Wrong::bad("The protocol was switched unasked."));
-    }
     let control = Control::scan(Kind::Response, parsed.headers, fields, &mut head.fields)?;
     let declared = control.declared(head.version)?;
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        // RFC 9110 §7.8 and §15.2.2; a body here would be the first bytes of the tunnel to some.
+        let is_plain = head.version == Version::HTTP_11 && declared == Length::Absent;
+        if !is_plain || !control.connection.upgrade || !control.is_opaque() {
+            return Err(Wrong::bad("The protocol was switched, and it is not said to which."));
+        }
+        upgrade(parsed.headers, head);
+        return Ok(Facts { body: Body::UntilClose, keep: false, expects: false });
+    }
     let silent = head.status.is_informational() || head.status == StatusCode::NO_CONTENT;
     head.length = if silent { Length::Absent } else { declared };
     let bodyless = silent || head.status == StatusCode::NOT_MODIFIED || *asked == Method::HEAD;
@@ -142,19 +159,51 @@ pub(super) fn trailers(bytes: &[u8], most: usize, fields: &mut Fields) -> Result
     }
 }
 
-/// Whether a trailer may carry this field.
+/// As much of a refused request's first line as can be told, for the log and the answer.
+pub(super) fn outline(bytes: &[u8], head: &mut Head) {
+    let end = memchr::memchr2(b'\r', b'\n', bytes).unwrap_or(bytes.len());
+    let mut words = bytes[..end].split(|it| *it == b' ');
+    let Ok(method) = Method::from_bytes(words.next().unwrap_or_default()) else { return };
+    head.method = method;
+    let target = words.next().unwrap_or_default();
+    if let Some(target) = grammar::target(&head.method, target) {
+        head.set_authority(target.authority.unwrap_or_default());
+        head.set_target(target.rest);
+    }
+    if words.next() == Some(b"HTTP/1.0") {
+        head.version = Version::HTTP_10;
+    }
+}
+
+/// Keeps `upgrade` among the fields.
+fn upgrade(headers: &[Header<'_>], head: &mut Head) {
+    head.switches = true;
+    for header in headers.iter().filter(|it| special(it.name.as_bytes()) == Some(Special::Upgrade))
+    {
+        head.fields.push(b"upgrade", header.value);
+    }
+}
+
+/// Whether a trailer may carry this field. What frames a message, says where it goes or who sent
+/// it, or is the router's own word, counts in a head only.
 pub(super) fn may_trail(name: &[u8]) -> bool {
-    const NEVER: [&[u8]; 8] = [
+    const NEVER: [&[u8]; 11] = [
         b"authorization",
         b"cache-control",
         b"content-encoding",
         b"content-range",
         b"content-type",
         b"cookie",
+        b"forwarded",
         b"range",
         b"set-cookie",
+        b"via",
+        b"x-cid",
     ];
-    special(name).is_none() && !NEVER.iter().any(|it| it.eq_ignore_ascii_case(name))
+    const OURS: [&[u8]; 2] = [b"x-waiter-", b"x-forwarded-"];
+    special(name).is_none()
+        && !NEVER.iter().any(|it| it.eq_ignore_ascii_case(name))
+        && !OURS.iter().any(|it| grammar::begins_with(name, it))
 }
 
 /// What httparse says of a head that is known to be whole.
@@ -233,6 +282,7 @@ enum Special {
     Host,
     /// Of requests only.
     Expect,
+    Upgrade,
     /// Means something to one connection, and nothing here.
     Hop,
 }
@@ -242,7 +292,7 @@ fn special(name: &[u8]) -> Option<Special> {
         2 => &[(b"te", Special::Hop)],
         4 => &[(b"host", Special::Host)],
         6 => &[(b"expect", Special::Expect)],
-        7 => &[(b"upgrade", Special::Hop), (b"trailer", Special::Hop)],
+        7 => &[(b"upgrade", Special::Upgrade), (b"trailer", Special::Hop)],
         10 => &[(b"connection", Special::Connection), (b"keep-alive", Special::Hop)],
         14 => &[(b"content-length", Special::ContentLength)],
         16 => &[(b"proxy-connection", Special::Hop)],
@@ -262,6 +312,18 @@ struct Control<'a> {
     host: Option<&'a [u8]>,
     expects: bool,
     connection: Connection,
+    upgrade: Upgrade,
+}
+
+/// What Upgrade lists.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Upgrade {
+    #[default]
+    Nothing,
+    Opaque,
+    /// Another version of HTTP. It is not passed on: one slot would carry many requests, and no
+    /// rule for requests would be applied to them.
+    Http,
 }
 
 /// What Transfer-Encoding says.
@@ -278,6 +340,7 @@ enum Coding {
 struct Connection {
     close: bool,
     keep_alive: bool,
+    upgrade: bool,
     /// How many other fields it names.
     named: usize,
 }
@@ -294,6 +357,8 @@ impl Connection {
                 self.close = true;
             } else if element.eq_ignore_ascii_case(b"keep-alive") {
                 self.keep_alive = true;
+            } else if element.eq_ignore_ascii_case(b"upgrade") {
+                self.upgrade = true;
             } else {
                 self.named += 1;
             }
@@ -336,7 +401,7 @@ impl<'a> Control<'a> {
             Special::ContentLength => {
                 let length = grammar::content_length(value)
                     .ok_or_else(|| Wrong::bad("The Content-Length is not well-formed."))?;
-                if self.length.replace(length).is_some_and(|it| it != length) {
+                if self.length.replace(length).is_some() {
                     return Err(Wrong::bad("There are several lengths."));
                 }
             }
@@ -360,9 +425,24 @@ impl<'a> Control<'a> {
                 }
                 self.expects = true;
             }
+            Special::Upgrade => {
+                for protocol in grammar::elements(value) {
+                    let begins = |it: &&[u8]| grammar::begins_with(protocol, it);
+                    if [&b"h2"[..], b"h3", b"http/"].iter().any(begins) {
+                        self.upgrade = Upgrade::Http;
+                    } else if self.upgrade == Upgrade::Nothing {
+                        self.upgrade = Upgrade::Opaque;
+                    }
+                }
+            }
             Special::Hop => {}
         }
         Ok(())
+    }
+
+    /// Whether Upgrade lists protocols that can be carried as bytes.
+    fn is_opaque(&self) -> bool {
+        self.upgrade == Upgrade::Opaque
     }
 
     /// Both framings at once, or a coding where the version has none, are how requests are

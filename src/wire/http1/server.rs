@@ -6,23 +6,26 @@
 //! ```text
 //!          a whole head          the body is over          the response is over
 //!   Head ───────────────► Body ─────────────────► Answer ─────────────────────► Head
-//!    │ refused, late       │ cut, or response over first    │ the connection may not stay
-//!    └─────────────────────┴────────────► Deaf ◄────────────┘
+//!    │ refused, late       │ ▲ cut, or             │ │ 101       │ the connection may not stay
+//!    │                     │ └─ as a tunnel ───────│─┘           │
+//!    └─────────────────────┴──────────► Deaf ◄─────┴─────────────┘
 //! ```
 //! Holds always: a response is written for one stream only, the one whose head was yielded last. A
-//! stream yields nothing after its response is over, even if that came before its `End`. `Deaf` is
-//! never left, and nothing more is received in it.
+//! stream yields nothing after its response is over, even if that came before its `End`; a tunnel
+//! has two ends, and is over with the second. `Deaf` is never left, and nothing more is received in
+//! it; what was refused there may still be answered.
 
+use super::HEAD_BYTES_KEPT;
+use super::body::Body;
 use super::inlet::{Found, Inlet, Piece};
 use super::outlet::{self, Kept, Outlet};
-use super::parse::{self, Facts, Wrong};
+use super::parse::{self, Facts};
 use crate::base::fault::{Class, Fault};
 use crate::base::limits::Limits;
 use crate::base::time::{Duration, Instant};
 use crate::wire::codec::{Cause, Close, Codec, Due, Input, Needs, Part, Read, Stream};
 use crate::wire::fields::Fields;
 use crate::wire::head::{Head, Length};
-use crate::wire::problem;
 use http::{Method, StatusCode, Version};
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -35,8 +38,10 @@ pub struct Server {
     reply: Reply,
     outlet: Outlet,
     head: Head,
-    cause: Cause,
+    /// Why the last message was cut or refused.
+    cause: Option<Box<Cause>>,
     stream: Stream,
+    tunnel: Tunnel,
     /// The connection stays after the exchange at hand.
     keep: bool,
     /// The client waits for `100 Continue` and has not got it.
@@ -63,6 +68,15 @@ enum Phase {
     Deaf,
 }
 
+/// Whether the exchange at hand is more than a request and its response.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Tunnel {
+    No,
+    /// The request asks for another protocol.
+    Asked,
+    Open,
+}
+
 /// How far the response at hand is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Reply {
@@ -82,8 +96,9 @@ impl Server {
             reply: Reply::Over,
             outlet: Outlet::Shut,
             head: Head::default(),
-            cause: Cause::Closed,
+            cause: None,
             stream: Stream(0),
+            tunnel: Tunnel::No,
             keep: true,
             expects: false,
             wanted: false,
@@ -97,19 +112,28 @@ impl Server {
         }
     }
 
-    fn read_head<'a>(&'a mut self, bytes: &'a [u8], now: Instant, out: &mut Vec<u8>) -> Read<'a> {
+    /// Bytes of memory it holds beside its own.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.head.memory() + self.inlet.memory()
+    }
+
+    fn read_head<'a>(&'a mut self, bytes: &'a [u8], now: Instant) -> Read<'a> {
         self.unread = false;
         if !bytes.is_empty() {
             self.head_since.get_or_insert(now);
         }
-        let fields = self.inlet.bounds.head_fields;
+        let fields = self.inlet.head_fields();
         let (used, found) = self.inlet.head(bytes);
         let parsed = match found {
             Found::Nothing => {
                 self.await_head();
                 return Read { used, part: None };
             }
-            Found::Wrong(wrong) => Err(wrong),
+            Found::Wrong(wrong) => {
+                parse::outline(self.inlet.kept(), &mut self.head);
+                Err(wrong)
+            }
             Found::Head(block) => parse::request(block, fields, &mut self.head),
         };
         match parsed {
@@ -117,10 +141,7 @@ impl Server {
                 self.begin(facts);
                 Read { used, part: Some((self.stream, Part::Head(&self.head))) }
             }
-            Err(wrong) => {
-                self.refuse(wrong, out);
-                Read { used: bytes.len(), part: None }
-            }
+            Err(wrong) => self.refuse(bytes.len(), Fault::new(wrong.class, wrong.message)),
         }
     }
 
@@ -138,6 +159,7 @@ impl Server {
         self.stream = Stream(self.stream.0.wrapping_add(1));
         self.phase = Phase::Body;
         self.reply = Reply::Awaited;
+        self.tunnel = if self.head.switches { Tunnel::Asked } else { Tunnel::No };
         self.keep = facts.keep;
         self.expects = facts.expects;
         self.wanted = false;
@@ -146,49 +168,57 @@ impl Server {
         self.inlet.begin(facts.body);
     }
 
-    fn refuse(&mut self, wrong: Wrong, out: &mut Vec<u8>) {
-        problem::plain(wrong.class, wrong.message, out);
-        self.shut(Close::Flush);
+    /// What came is no request: it is answered, and then the connection ends.
+    fn refuse(&mut self, used: usize, fault: Fault) -> Read<'_> {
+        self.begin(Facts { body: Body::Over, keep: false, expects: false });
+        self.phase = Phase::Deaf;
+        self.cause = Some(Box::new(Cause::Malformed(fault)));
+        let Some(Cause::Malformed(fault)) = self.cause.as_deref() else { unreachable!("just set") };
+        Read { used, part: Some((self.stream, Part::Refused(&self.head, fault))) }
     }
 
     fn read_body<'a>(&'a mut self, bytes: &'a [u8]) -> Read<'a> {
         if !bytes.is_empty() {
             self.expects = false;
         }
+        let stream = self.stream;
         let (used, piece) = self.inlet.piece(bytes);
         let part = match piece {
             Piece::Nothing => return Read { used, part: None },
             Piece::Body(span) => Part::Body(self.inlet.lend(span, bytes)),
             Piece::End => {
                 self.phase = Phase::Answer;
+                if self.tunnel == Tunnel::Open && self.reply == Reply::Over {
+                    self.shut(Close::Flush);
+                }
                 Part::End(self.inlet.trailers())
             }
-            Piece::Closed => {
-                self.cause = Cause::Closed;
-                self.keep = false;
-                self.phase = Phase::Deaf;
-                Part::Cut(&self.cause)
-            }
+            Piece::Closed => Part::Cut(self.broke_off(Cause::Closed)),
             Piece::Wrong(wrong) => {
-                self.cause = Cause::Malformed(Fault::new(wrong.class, wrong.message));
-                self.keep = false;
-                self.phase = Phase::Deaf;
-                Part::Cut(&self.cause)
+                let fault = Fault::new(wrong.class, wrong.message);
+                Part::Cut(self.broke_off(Cause::Malformed(fault)))
             }
         };
-        Read { used, part: Some((self.stream, part)) }
+        Read { used, part: Some((stream, part)) }
     }
 
-    fn late(&mut self, now: Instant, out: &mut Vec<u8>) {
+    fn broke_off(&mut self, cause: Cause) -> &Cause {
+        self.keep = false;
+        self.phase = Phase::Deaf;
+        self.cause.insert(Box::new(cause))
+    }
+
+    fn late(&mut self, now: Instant) -> Read<'_> {
+        let nothing = Read { used: 0, part: None };
         if self.phase != Phase::Head || self.close != Close::Open || now < self.deadline() {
-            return;
+            return nothing;
         }
-        if self.head_since.is_some() {
-            problem::plain(Class::ClientTimeout, "The request did not come in time.", out);
-            self.shut(Close::Flush);
-        } else {
+        if self.head_since.is_none() {
             self.shut(Close::Now);
+            return nothing;
         }
+        parse::outline(self.inlet.kept(), &mut self.head);
+        self.refuse(0, Fault::new(Class::ClientTimeout, "The request did not come in time."))
     }
 
     fn deadline(&self) -> Instant {
@@ -201,11 +231,14 @@ impl Server {
 
     fn write_head(&mut self, head: &Head, out: &mut Vec<u8>) {
         assert!(self.reply == Reply::Awaited, "a stream has one final head");
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return self.switch(head, out);
+        }
         if head.status.is_informational() {
             return self.write_interim(head, out);
         }
         self.expects = false;
-        if self.retiring || self.is_unwanted() {
+        if self.retiring || self.is_unwanted() || self.is_ambiguous() {
             self.keep = false;
         }
         let is_old = self.head.version == Version::HTTP_10;
@@ -219,6 +252,28 @@ impl Server {
         }
         out.extend_from_slice(b"\r\n");
         self.reply = Reply::Begun;
+    }
+
+    /// The connection becomes a tunnel. What came behind the request are its first bytes.
+    fn switch(&mut self, head: &Head, out: &mut Vec<u8>) {
+        let is_asked = self.tunnel == Tunnel::Asked && self.phase == Phase::Answer;
+        assert!(is_asked, "a protocol is switched behind a whole request that asks for it");
+        outlet::response(head, out);
+        out.extend_from_slice(b"\r\n");
+        self.tunnel = Tunnel::Open;
+        self.keep = false;
+        self.wanted = true;
+        self.phase = Phase::Body;
+        self.reply = Reply::Begun;
+        self.outlet = Outlet::UntilClose;
+        self.inlet.reset_room();
+        self.inlet.begin(Body::UntilClose);
+    }
+
+    /// Bytes behind a request for another protocol that is not given: the next request to one, the
+    /// first bytes of the tunnel to another.
+    fn is_ambiguous(&self) -> bool {
+        self.tunnel == Tunnel::Asked && self.inlet.held() > 0
     }
 
     /// HTTP/1.0 knows no interim responses (RFC 9110 §15.2).
@@ -274,8 +329,10 @@ impl Server {
         self.reply = Reply::Over;
         let is_read = match self.phase {
             Phase::Head | Phase::Deaf => false,
+            // The client may still say something in a tunnel.
+            Phase::Body if self.tunnel == Tunnel::Open => return,
             Phase::Body => self.inlet.skip_rest(),
-            Phase::Answer => true,
+            Phase::Answer => !self.is_ambiguous(),
         };
         if self.keep && is_read { self.next(now) } else { self.shut(Close::Flush) }
     }
@@ -286,6 +343,8 @@ impl Server {
         self.idle_since = now;
         self.inlet.allow_blank();
         self.inlet.rest();
+        self.head.rest(HEAD_BYTES_KEPT);
+        self.cause = None;
         self.unread = self.inlet.held() > 0;
         self.head_since = self.unread.then_some(now);
         if !self.unread && (self.inlet.ended || self.retiring) {
@@ -301,20 +360,17 @@ impl Server {
 }
 
 impl Codec for Server {
-    fn read<'a>(&'a mut self, input: Input<'a>, now: Instant, out: &mut Vec<u8>) -> Read<'a> {
+    fn read<'a>(&'a mut self, input: Input<'a>, now: Instant, _out: &mut Vec<u8>) -> Read<'a> {
         let bytes = match input {
             Input::Bytes(bytes) => bytes,
             Input::End => {
                 self.inlet.ended = true;
                 &[]
             }
-            Input::Tick => {
-                self.late(now, out);
-                &[]
-            }
+            Input::Tick => return self.late(now),
         };
         match self.phase {
-            Phase::Head => self.read_head(bytes, now, out),
+            Phase::Head => self.read_head(bytes, now),
             Phase::Body => self.read_body(bytes),
             Phase::Answer => {
                 self.inlet.keep(bytes);
@@ -336,7 +392,7 @@ impl Codec for Server {
                 }
             }
             Part::End(trailers) => self.write_end(trailers, now, out),
-            Part::Cut(_) => self.shut(Close::Now),
+            Part::Cut(_) | Part::Refused(..) => self.shut(Close::Now),
         }
     }
 
@@ -374,6 +430,7 @@ impl Codec for Server {
             idle: self.phase == Phase::Head && is_open,
             wakeup: (self.phase == Phase::Head && is_open).then(|| self.deadline()),
             peer_ended: self.inlet.ended,
+            own_ended: self.tunnel == Tunnel::Open && self.reply == Reply::Over && is_open,
             close: self.close,
         }
     }

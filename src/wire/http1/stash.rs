@@ -41,6 +41,11 @@ impl Stash {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     pub(super) fn rest(&self) -> &[u8] {
         &self.bytes[self.at..]
     }

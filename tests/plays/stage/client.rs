@@ -57,6 +57,11 @@ impl Connection {
         self.response_to(&request.method)
     }
 
+    /// Sends a request, if it can.
+    pub(crate) fn try_send(&mut self, request: &Request) -> io::Result<()> {
+        self.stream.write_all(&request.bytes(self.to))
+    }
+
     /// Sends a request.
     pub(crate) fn send(&mut self, request: &Request) {
         self.write(&request.bytes(self.to));
@@ -131,6 +136,12 @@ impl Connection {
     /// Says that nothing more will be sent.
     pub(crate) fn half_close(&self) {
         self.stream.shutdown(Shutdown::Write).expect("it was open");
+    }
+
+    /// Breaks the connection: the other side gets a reset.
+    pub(crate) fn reset(self) {
+        let linger = Some(Duration::ZERO);
+        socket2::SockRef::from(&self.stream).set_linger(linger).expect("an option");
     }
 
     /// The socket, to read and write in two threads.

@@ -10,7 +10,7 @@ mod wait;
 
 pub(crate) use client::{Connection, Response};
 pub(crate) use instance::{Instance, fronted};
-pub(crate) use process::exists;
+pub(crate) use process::{end_at_once, exists};
 pub(crate) use request::Request;
 pub(crate) use router::{Router, complaint, data_dir};
 pub(crate) use service::Service;

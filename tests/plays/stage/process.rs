@@ -95,6 +95,11 @@ pub(crate) fn signal(target: &str, name: &str) {
     let _ = Command::new("kill").args(["-s", name, "--", target]).stderr(Stdio::null()).status();
 }
 
+/// Ends a process that the router launched, as a crash would.
+pub(crate) fn end_at_once(pid: u32) {
+    signal(&pid.to_string(), "KILL");
+}
+
 /// Whether this process exists and has not ended.
 pub(crate) fn exists(pid: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

@@ -110,6 +110,21 @@ impl Router {
         self.process.wait(patience)
     }
 
+    /// Descriptors it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        let path = format!("/proc/{}/fd", self.process.pid());
+        fs::read_dir(path).expect("it runs").count()
+    }
+
+    /// The sum of all samples of this metric.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let text = self.ask(&Request::get("/metrics")).expect(200).text();
+        let is_sample =
+            |it: &&str| it.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+        let value = |it: &str| it.rsplit(' ').next().and_then(|it| it.parse::<f64>().ok());
+        text.lines().filter(is_sample).filter_map(value).sum()
+    }
+
     /// Bytes of memory it holds.
     pub(crate) fn resident_bytes(&self) -> u64 {
         let path = format!("/proc/{}/statm", self.process.pid());

@@ -9,6 +9,7 @@ use super::{Event, Ring};
 use crate::base::address::SocketAddr;
 use crate::base::socket::Socket;
 use crate::base::time::{Duration, Instant};
+use crate::shard::engine::closing::take_nobody_new;
 use crate::shard::engine::ring::features::Feature;
 use io_uring::cqueue;
 use std::io;
@@ -95,6 +96,7 @@ impl Ring {
                 continue;
             }
             let Some(listener) = acceptor.listener.take() else { continue };
+            take_nobody_new(&listener);
             if let Err(error) = listener.set_nonblocking(true) {
                 tracing::warn!(%error, listener = acceptor.number, "cannot drain a listener");
                 continue;
@@ -107,6 +109,11 @@ impl Ring {
             }
         }
         last
+    }
+
+    /// Whether a listener is not closed yet.
+    pub(super) fn listens(&self) -> bool {
+        self.acceptors.iter().any(|it| it.listener.is_some())
     }
 
     pub(super) fn accepted(&mut self, number: usize, result: i32, flags: u32) -> Option<Event> {

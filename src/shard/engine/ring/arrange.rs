@@ -81,6 +81,7 @@ impl Ring {
             Phase::Opening => {}
             Phase::Open => {
                 self.send_on(link);
+                self.finish_on(link);
                 self.receive_on(link);
             }
             Phase::Flushing => {
@@ -103,6 +104,16 @@ impl Ring {
         // SAFETY: while `sends` is set `output` is not touched, and the wire is not forgotten.
         unsafe {
             self.queue.send(wire.fd(), &wire.output[wire.at..], tag);
+        }
+    }
+
+    /// Tells the peer that nothing more follows, once all has left.
+    fn finish_on(&mut self, link: Link) {
+        let wire = &mut self.wires[link];
+        if wire.finishes && !wire.finished && !wire.sends && wire.is_flushed() {
+            wire.finished = true;
+            // It fails only if the peer has gone.
+            let _ = socket2::SockRef::from(&wire.fd()).shutdown(Shutdown::Write);
         }
     }
 

@@ -11,7 +11,7 @@ use io_uring::cqueue;
 
 impl Ring {
     /// The next thing to be told.
-    pub fn next(&mut self) -> Option<Event> {
+    pub fn next_event(&mut self) -> Option<Event> {
         while let Some(done) = self.done.get(self.read).copied() {
             self.read += 1;
             let event = self.completed(done);
@@ -81,7 +81,7 @@ impl Ring {
         match usize::try_from(result) {
             Ok(bytes) => {
                 wire.sent(bytes);
-                if !open || !wire.is_flushed() {
+                if !open || wire.finishes || !wire.is_flushed() {
                     self.touch(link);
                 }
                 open.then_some(Event::Sent(link, bytes))

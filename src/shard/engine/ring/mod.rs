@@ -317,6 +317,13 @@ impl Engine for Ring {
         self.touch(link);
     }
 
+    fn finish(&mut self, link: Link) {
+        if let Some(wire) = self.wires.get_mut(link) {
+            wire.finishes = true;
+        }
+        self.touch(link);
+    }
+
     fn close(&mut self, link: Link, how: Shut) {
         let Some(wire) = self.wires.get_mut(link) else { return };
         let flushes = how == Shut::Flush && wire.phase == Phase::Open && !wire.deaf;
@@ -350,6 +357,6 @@ impl Engine for Ring {
     }
 
     fn is_quiet(&self) -> bool {
-        self.wires.is_empty()
+        self.wires.is_empty() && !self.listens()
     }
 }

@@ -65,6 +65,10 @@ pub(super) struct Wire {
     pub(super) tail: Option<Tail>,
     /// The tail has been told.
     pub(super) told: bool,
+    /// Nothing more follows what was given.
+    pub(super) finishes: bool,
+    /// The peer has been told so.
+    pub(super) finished: bool,
     /// It takes nothing any more, though it may have said something before.
     pub(super) deaf: bool,
     /// Its receives fill their buffers: larger ones pay.
@@ -100,6 +104,8 @@ impl Wire {
             spill: Vec::new(),
             tail: None,
             told: false,
+            finishes: false,
+            finished: false,
             deaf: false,
             large: false,
             asked_large: false,

@@ -85,6 +85,19 @@ const GOOD: &[Case<'_>] = &[
     ),
     (
         "GET",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na",
+        &["cut InstanceError"],
+        false,
+    ),
+    ("GET", "HTTP/1.1 200 OK\r\nContent-Length: 1, 1\r\n\r\na", &["cut InstanceError"], false),
+    (
+        "GET",
+        "HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+        &["cut InstanceError"],
+        false,
+    ),
+    (
+        "GET",
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
         &["cut InstanceError"],
         false,

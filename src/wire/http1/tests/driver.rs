@@ -19,7 +19,7 @@ pub(super) enum Habit {
     Watch,
     /// Gives plenty of room to each stream.
     Room,
-    /// Gives room, and answers each request with an empty 200 at its end.
+    /// Gives room, and answers each request with an empty 200 at its end, or as it is refused.
     Answer,
 }
 
@@ -109,6 +109,10 @@ impl<C: Codec> Driver<C> {
         let Some((stream, part)) = read.part else { return used };
         let is_begin = matches!(part, Part::Head(_)) && stream != self.stream;
         let is_end = matches!(part, Part::End(_));
+        let refused = match part {
+            Part::Refused(_, fault) => Some(fault.class.row().status),
+            _ => None,
+        };
         match part {
             Part::Body(bytes) => {
                 assert!(!bytes.is_empty());
@@ -127,6 +131,10 @@ impl<C: Codec> Driver<C> {
         }
         if is_end && self.habit == Habit::Answer {
             self.answer(Length::Absent);
+        }
+        if let Some(status) = refused.filter(|_| self.habit == Habit::Answer) {
+            let head = response_head(status, Length::Absent);
+            self.write(Part::Head(&head)).write(Part::End(None));
         }
         used
     }
@@ -168,6 +176,7 @@ fn show(part: Part<'_>) -> String {
         Part::End(Some(trailers)) => format!("end{}", show_fields(trailers)),
         Part::Cut(Cause::Malformed(fault)) => format!("cut {:?}", fault.class),
         Part::Cut(cause) => format!("cut {cause:?}"),
+        Part::Refused(head, fault) => format!("refused {:?}: {}", fault.class, show_head(head)),
     }
 }
 

@@ -32,7 +32,8 @@ fn a_head_must_come_in_time() {
     assert!(driver.out_text().starts_with("HTTP/1.1 408 "));
     assert_eq!(driver.needs().wakeup, None);
     driver.tick(LIMITS.header_timeout).feed(GET);
-    assert!(driver.said.is_empty() && driver.close() == Close::Flush);
+    assert_eq!(driver.said, ["refused ClientTimeout: GET / @ 1.1"]);
+    assert_eq!(driver.close(), Close::Flush);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Requests that are refused, with which status; and the tricks by which requests are smuggled.
 
-use super::driver::{Close, Driver, Habit, Length, START, same_at_every_cut};
+use super::driver::{Cause, Close, Driver, Habit, Length, Part, START, same_at_every_cut};
 use crate::base::limits::Limits;
 use crate::wire::http1::Server;
 
@@ -64,6 +64,7 @@ const HEADS: &[(&str, u16)] = &[
     ("POST / HTTP/1.1\r\nTransfer-Encoding: xchunked\r\nContent-Length: 1\r\n", 400),
     ("POST / HTTP/1.1\r\nTransfer-Encoding:\r\nContent-Length: 1\r\n", 400),
     ("POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n", 400),
+    ("POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n", 400),
     ("POST / HTTP/1.1\r\nContent-Length: 1, 1\r\n", 400),
     ("POST / HTTP/1.1\r\nContent-Length: \r\n", 400),
     ("POST / HTTP/1.1\r\nContent-Length: +1\r\n", 400),
@@ -116,13 +117,40 @@ fn malformed_heads_are_refused_at_every_cut() {
 fn refused(bytes: &str, status: u16) {
     let behind = format!("{bytes}GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n");
     let driver = same_at_every_cut(behind.as_bytes(), || Driver::server(Habit::Answer));
-    assert!(driver.said.is_empty(), "{bytes:?} gave {:?}", driver.said);
+    let [said] = &driver.said[..] else { panic!("{bytes:?} gave {:?}", driver.said) };
+    assert!(said.starts_with("refused ") && !said.contains("smuggled"), "{bytes:?} gave {said}");
     assert_eq!(driver.close(), Close::Flush, "{bytes:?}");
     assert_eq!(driver.needs().intake, 0, "{bytes:?}");
     let text = driver.out_text();
     let line = format!("HTTP/1.1 {status} ");
     assert!(text.starts_with(&line), "{bytes:?}: {status} expected, {text}");
     assert!(text.contains("\r\nconnection: close\r\n"), "{text}");
+}
+
+/// What can be told of a request that is refused: for the log, and for its answer.
+#[test]
+fn a_refused_request_is_described_as_far_as_it_was_read() {
+    let cases = [
+        ("GET /a?b HTTP/1.1\r\nX-A: 1\n\r\n", "BadRequest: GET /a?b @ 1.1"),
+        ("CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", "NotImplemented: 200 1.1"),
+        ("PUT /x HTTP/1.0\r\nA : 1\r\n\r\n", "BadRequest: PUT /x @ 1.0"),
+        ("GET / HTTP/3.0\r\n\r\n", "VersionUnsupported: GET / @ 1.1"),
+        ("\u{1} / HTTP/1.1\r\n\r\n", "BadRequest: 200 1.1"),
+        (
+            "POST /x HTTP/1.1\r\nHost: a\r\nAccept: application/json\r\nContent-Length: z\r\n\r\n",
+            "BadRequest: POST /x @ 1.1 accept:application/json",
+        ),
+    ];
+    for (bytes, expected) in cases {
+        let driver = same_at_every_cut(bytes.as_bytes(), || Driver::server(Habit::Answer));
+        assert_eq!(driver.said, [format!("refused {expected}")], "{bytes:?}");
+    }
+    // One who does not answer it still receives nothing more.
+    let mut watched = Driver::server(Habit::Watch);
+    watched.feed(b"x\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!((watched.said.len(), watched.needs().intake), (1, 0));
+    watched.write(Part::Cut(&Cause::Abandoned));
+    assert_eq!(watched.close(), Close::Now);
 }
 
 /// Bodies behind a chunked head that are malformed.
