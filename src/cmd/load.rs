@@ -1,10 +1,9 @@
 //! `waiter load`: sends requests at a constant rate and tells how long the answers took.
 //!
-//! The load is *open*: a request is due by schedule, whether or not earlier ones have been
-//! answered. Its latency is counted from the moment it was due, so a server that stalls cannot hide
-//! the requests that had to wait for it (coordinated omission). A request that is late is sent late
-//! and never dropped; one that is not answered in the end counts as an error, and its age as a
-//! latency.
+//! The load is *open*: a request is due by schedule, whether or not earlier ones were answered. Its
+//! latency is counted from the moment it was due, so a server that stalls cannot hide the requests
+//! that had to wait for it (coordinated omission). A request that is late is sent late and
+//! never dropped; one that is not answered in the end counts as an error, and its age as a latency.
 //!
 //! Without a rate the load is *closed*: every connection asks again as soon as it is answered. That
 //! measures capacity; its latencies say little.

@@ -108,7 +108,7 @@ mod tests {
     fn requests_are_due_at_even_distances_and_none_before_its_time() {
         let mut it = schedule(100, 50, 0, 1);
         assert_eq!(taken(&mut it, at(0)), [0]);
-        assert_eq!(taken(&mut it, at(9)), [0_u64; 0]);
+        assert!(taken(&mut it, at(9)).is_empty());
         assert_eq!(it.wakeup(), Some(at(10)));
         assert_eq!(taken(&mut it, at(10)), [10]);
     }
