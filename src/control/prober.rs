@@ -99,7 +99,6 @@ impl Prober {
             .name("prober")
             .io_memory(64 << 10)
             .ring_depth(128)
-            .preempt_timer(Duration::from_millis(5))
             .spawn(move || Round::new(events).run(told, bell))
             .map_err(|error| io::Error::other(error.to_string()))?;
         Ok(Self { lane })

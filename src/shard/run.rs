@@ -19,7 +19,11 @@ use std::task::Poll;
 /// Memory glommio registers for direct I/O, which is not used here: the least it takes.
 const IO_MEMORY: usize = 64 << 10;
 const RING_DEPTH: usize = 1024;
-const PREEMPT: Duration = Duration::from_millis(1);
+/// glommio 0.9 sleeps beside a task that could run if this time is over before it has looked at its
+/// tasks, as it may be on a busy machine; only an event wakes it then. A shard on its own ring needs
+/// no preemption, so its time never comes. Streams need it, and their timers wake glommio soon.
+const PREEMPT_NEVER: Duration = Duration::from_secs(24 * 60 * 60);
+const PREEMPT_STREAMS: Duration = Duration::from_millis(10);
 
 /// What drives the sockets of a shard.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -53,11 +57,15 @@ pub struct Start {
 /// The thread or its rings cannot be made.
 pub fn start(start: Start) -> io::Result<ExecutorJoinHandle<()>> {
     let name = format!("shard-{}", start.joins.post.me.0);
+    let preempt = match start.io {
+        Io::Ring(_) => PREEMPT_NEVER,
+        Io::Streams => PREEMPT_STREAMS,
+    };
     LocalExecutorBuilder::new(Placement::Fixed(start.core))
         .name(&name)
         .io_memory(IO_MEMORY)
         .ring_depth(RING_DEPTH)
-        .preempt_timer(PREEMPT)
+        .preempt_timer(preempt)
         .spawn(move || async move {
             match start.io {
                 Io::Ring(tuning) => run_ring(start, tuning).await,

@@ -196,6 +196,7 @@ mod tests {
             ("--url http://127.0.0.1/ --header b_d:x", "no name of a field"),
             ("--url http://127.0.0.1/ --header Host:x", "follows from --host"),
             ("--url http://127.0.0.1/ --header a:b\r\nc:d", "no value"),
+            ("--url http://127.0.0.1/ --header a:\r\nb:c", "no value"),
             ("--url http://127.0.0.1/ --host a_b", "not a host name"),
             ("--url http://127.0.0.1/ --body-bytes 9999999999", "--body-bytes is 9999999999"),
         ] {
