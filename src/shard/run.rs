@@ -19,9 +19,9 @@ use std::task::Poll;
 /// Memory glommio registers for direct I/O, which is not used here: the least it takes.
 const IO_MEMORY: usize = 64 << 10;
 const RING_DEPTH: usize = 1024;
-/// glommio 0.9 sleeps beside a task that could run if this time is over before it has looked at its
-/// tasks, as it may be on a busy machine; only an event wakes it then. A shard on its own ring needs
-/// no preemption, so its time never comes. Streams need it, and their timers wake glommio soon.
+/// glommio 0.9 sleeps beside a task that could run if this time is over before it has looked at
+/// its tasks, as it may be on a busy machine; only an event wakes it then. A shard on its own ring
+/// needs no preemption, so its time never comes. Streams need it; their timers soon wake glommio.
 const PREEMPT_NEVER: Duration = Duration::from_secs(24 * 60 * 60);
 const PREEMPT_STREAMS: Duration = Duration::from_millis(10);
 
