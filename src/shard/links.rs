@@ -240,7 +240,7 @@ impl<E: Engine> Shard<E> {
                     wheel.hand_on(node, subject);
                     (exchange, node)
                 }
-                None => (Exchange::new(limits.clone()), wheel.add(subject)),
+                None => (Box::new(Exchange::new(limits.clone())), wheel.add(subject)),
             };
             Served {
                 exchange,

@@ -76,7 +76,7 @@ pub struct Shard<E> {
     pub(super) connections: SecondaryMap<Link, Connection>,
     pub(super) exchanges: SlotMap<ExchangeKey, Served>,
     /// Exchanges that have ended, each with a node of the wheel, which is not armed.
-    pub(super) spare: Vec<(Exchange, Node)>,
+    pub(super) spare: Vec<(Box<Exchange>, Node)>,
     pub(super) pool: Pool,
     pub(super) desk: Desk,
     pub(super) admissions: Admissions,
@@ -143,7 +143,8 @@ pub(super) enum State {
 
 /// An exchange with where its messages go.
 pub(super) struct Served {
-    pub(super) exchange: Exchange,
+    /// It is large, and moves with each request.
+    pub(super) exchange: Box<Exchange>,
     pub(super) client: Option<(Link, Stream)>,
     pub(super) instance: Option<(Link, Stream)>,
     pub(super) node: Node,

@@ -157,7 +157,7 @@ impl Ring {
             if large { (LARGE, self.large.size()) } else { (SMALL, self.small.size()) };
         let bytes = u32::try_from(most.min(size)).expect("a buffer is small");
         let tag = Tag::of_link(Op::ReceiveOnce, link);
-        self.queue.receive_once(wire.fd(), (group, bytes), tag);
+        self.queue.receive_once(wire.fd(), (group, bytes), wire.sends, tag);
     }
 
     /// A peer that takes nothing and has nothing left to say is told of as broken.

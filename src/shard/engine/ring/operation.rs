@@ -90,14 +90,19 @@ impl Queue {
         self.push_plain(opcode::RecvMulti::new(fd(socket), group).build(), tag);
     }
 
-    /// Receives once, at most so many bytes, into a buffer of the group.
+    /// Receives once, at most so many bytes, into a buffer of the group. Where something has only
+    /// just been asked for (`later`), the kernel need not look before it waits.
     pub(super) fn receive_once(
         &mut self,
         socket: BorrowedFd<'_>,
         (group, bytes): (u16, u32),
+        later: bool,
         tag: Tag,
     ) {
+        /// `IORING_RECVSEND_POLL_FIRST` (Linux 5.19).
+        const POLL_FIRST: u16 = 1;
         let entry = opcode::Recv::new(fd(socket), std::ptr::null_mut(), bytes)
+            .ioprio(if later { POLL_FIRST } else { 0 })
             .buf_group(group)
             .build()
             .flags(squeue::Flags::BUFFER_SELECT);
