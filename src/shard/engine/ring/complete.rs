@@ -136,12 +136,12 @@ impl Ring {
         let bytes = lent.bytes();
         match wire.phase {
             Phase::Open if wire.room == 0 || wire.has_spill() => {
-                wire.spill.extend_from_slice(bytes);
+                wire.keep(bytes);
                 self.held.push(link);
             }
             Phase::Open => {
                 if bytes.len() > wire.room {
-                    wire.spill.extend_from_slice(&bytes[wire.room..]);
+                    wire.keep(&bytes[wire.room..]);
                     lent.truncate(wire.room);
                     self.held.push(link);
                 }
@@ -193,11 +193,7 @@ impl Ring {
             return None;
         }
         if wire.has_spill() {
-            if wire.room == 0 {
-                return None; // room is told of by `receive`
-            }
-            let rest = wire.spill.split_off(wire.room.min(wire.spill.len()));
-            let bytes = std::mem::replace(&mut wire.spill, rest);
+            let bytes = wire.kept()?; // room is told of by `receive`
             self.held.push(link);
             self.touch(link);
             return Some(Event::Kept(link, bytes));

@@ -331,7 +331,7 @@ impl Engine for Ring {
     fn close(&mut self, link: Link, how: Shut) {
         let Some(wire) = self.wires.get_mut(link) else { return };
         let flushes = how == Shut::Flush && wire.phase == Phase::Open && !wire.deaf;
-        wire.spill = Vec::new();
+        wire.spill = VecDeque::new();
         if flushes {
             wire.phase = Phase::Flushing;
             self.flushing.push_back((self.now + self.flush_timeout, link));
