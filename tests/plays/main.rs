@@ -19,6 +19,7 @@ mod launching;
 mod messages;
 mod order;
 mod pages;
+mod paths;
 mod queueing;
 mod resets;
 mod scaling;

@@ -1,6 +1,7 @@
 //! The router's process.
 
 use super::client::{Connection, Response};
+use super::path;
 use super::process::{Process, signal};
 use super::request::Request;
 use super::wait::{PATIENCE, until};
@@ -187,6 +188,7 @@ fn arguments(data_dir: &Path, flags: &[&str]) -> Vec<String> {
     default("--data-dir", &data_dir.to_string_lossy());
     default("--ports", &format!("{from}-{}", from + PORTS_EACH - 1));
     default("--cores", "0-0");
+    arguments.extend(path::flags(flags));
     arguments.extend(flags.iter().map(|it| (*it).to_owned()));
     arguments
 }
