@@ -56,6 +56,7 @@ body-idle-timeout-ms = 3
 connect-timeout-ms = 4
 first-byte-timeout-ms = 5
 streaming-timeout-ms = 6
+tunnel-idle-timeout-ms = 12
 queue-timeout-ms = 7
 upstream-idle-timeout-ms = 8
 eject-base-ms = 9
