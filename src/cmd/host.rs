@@ -31,7 +31,7 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
 
 /// glommio panics without io_uring; this says it in words.
 fn check_io_uring() -> Result<(), String> {
-    io_uring::IoUring::new(2).map(drop).map_err(|error| {
+    try_io_uring().map_err(|error| {
         let cure = match error.raw_os_error() {
             Some(libc::ENOSYS) => "this kernel has no io_uring; Linux 5.8 or newer is needed",
             Some(libc::EPERM) => {
@@ -43,6 +43,13 @@ fn check_io_uring() -> Result<(), String> {
         };
         format!("io_uring is not available ({error}): {cure}")
     })
+}
+
+/// Each of its three system calls may be forbidden by itself.
+fn try_io_uring() -> std::io::Result<()> {
+    let ring = io_uring::IoUring::new(2)?;
+    ring.submitter().register_probe(&mut io_uring::Probe::new())?;
+    ring.submit().map(drop)
 }
 
 /// The superuser's memory is not limited.

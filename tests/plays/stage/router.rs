@@ -39,7 +39,18 @@ impl Router {
 
     /// Starts one on this data directory.
     pub(crate) fn start_on(data_dir: &Arc<TempDir>, flags: &[&str]) -> Self {
-        let process = Process::start(&arguments(data_dir.path(), flags));
+        Self::begin(Process::start(&arguments(data_dir.path(), flags)), data_dir)
+    }
+
+    /// Starts one that may have no more than so many descriptors open.
+    pub(crate) fn start_with_descriptors(count: usize, flags: &[&str]) -> Self {
+        let data_dir = data_dir();
+        let command = format!("ulimit -n {count}; exec \"$0\" \"$@\"");
+        let arguments = arguments(data_dir.path(), flags);
+        Self::begin(Process::start_through(&["sh", "-c", &command], &arguments), &data_dir)
+    }
+
+    fn begin(process: Process, data_dir: &Arc<TempDir>) -> Self {
         let line = process.line(PATIENCE).unwrap_or_else(|| {
             panic!("the router did not start: {}", process.said());
         });
@@ -168,7 +179,16 @@ pub(crate) fn data_dir() -> Arc<TempDir> {
 
 /// Starts a router that must refuse: its exit code, and what it says.
 pub(crate) fn complaint(data_dir: &Path, flags: &[&str]) -> (Option<i32>, String) {
-    let mut process = Process::start(&arguments(data_dir, flags));
+    complaint_through(&[], data_dir, flags)
+}
+
+/// The same, started through a command that becomes the router.
+pub(crate) fn complaint_through(
+    through: &[&str],
+    data_dir: &Path,
+    flags: &[&str],
+) -> (Option<i32>, String) {
+    let mut process = Process::start_through(through, &arguments(data_dir, flags));
     let code = process.wait(PATIENCE);
     (code, process.said())
 }
