@@ -139,8 +139,9 @@ impl Router {
     ///
     /// # Errors
     /// Why it cannot start, and what to do.
-    pub fn start(config: Config) -> Result<Self, String> {
+    pub fn start(mut config: Config) -> Result<Self, String> {
         let (io, path) = drive(&config)?;
+        config.limits.clients_total = host::clients_max(config.cores.len());
         tracing::info!("sockets: {path}");
         let data_dir = DataDir::open(&config.data_dir).map_err(|error| error.to_string())?;
         let listeners = listeners::listen(&config)?;

@@ -138,7 +138,9 @@ pub(super) enum Role {
 pub(super) enum State {
     Opening,
     Open,
-    Idle { since: Instant },
+    Idle {
+        since: Instant,
+    },
 }
 
 /// An exchange with where its messages go.
@@ -223,7 +225,9 @@ impl<E: Engine> Shard<E> {
     /// Whether another client may connect. Those that had connected before the end began still get
     /// their answer.
     pub fn has_room(&self) -> bool {
-        (self.clients as usize) < self.settings.limits.clients_per_shard
+        let limits = &self.settings.limits;
+        (self.clients as usize) < limits.clients_per_shard
+            && self.settings.clients.all() < limits.clients_total
     }
 
     /// The date, as it has gone on since the last tick.
@@ -268,6 +272,7 @@ impl<E: Engine> Shard<E> {
             ShardId(0) => self.settings.queues.level(),
             _ => (0, 0),
         };
+        let intake = self.engine.intake();
         Load {
             connections: self.clients,
             exchanges: u32::try_from(self.exchanges.len()).unwrap_or(u32::MAX),
@@ -276,6 +281,8 @@ impl<E: Engine> Shard<E> {
             over_limit: self.over_limit,
             letters: self.post.sent,
             lines_dropped: self.access.dropped_total(),
+            buffers_taken: intake.buffers_taken,
+            receives_starved: intake.starved,
         }
     }
 

@@ -26,9 +26,9 @@ fn to_one(target: &str) -> Request {
 }
 
 /// Nothing is left: no descriptor, no connection, no request, no slot.
-fn nothing_is_left(router: &Router, before: usize, what: &str) {
+pub(crate) fn nothing_is_left(router: &Router, before: usize, what: &str) {
     until(what, PATIENCE, || (router.descriptors() <= before).then_some(()));
-    for metric in ["waiter_outstanding", "waiter_waiting"] {
+    for metric in ["waiter_outstanding", "waiter_waiting", "waiter_receive_buffers_taken"] {
         until(&format!("{what}: {metric}"), PATIENCE, || {
             (router.metric(metric) == 0.0).then_some(())
         });

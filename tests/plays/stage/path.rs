@@ -31,7 +31,7 @@ pub(super) fn flags(given: &[&str]) -> Vec<String> {
             .map(str::to_owned)
             .collect(),
     };
-    assert!(words.len() % 2 == 0, "flags come with a value each: {words:?}");
+    assert!(words.len().is_multiple_of(2), "flags come with a value each: {words:?}");
     let pairs = words.chunks_exact(2);
     pairs.filter(|it| !given.contains(&it[0].as_str())).flatten().cloned().collect()
 }

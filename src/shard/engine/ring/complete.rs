@@ -6,6 +6,7 @@ use super::queue::Done;
 use super::wire::{Phase, Receiving, Tail, Wire};
 use super::{Event, LARGE, Ring, SMALL};
 use crate::shard::engine::Link;
+use crate::shard::engine::shortage::is_shortage;
 use crate::wire::codec::Cause;
 use io_uring::cqueue;
 
@@ -57,9 +58,11 @@ impl Ring {
             }
             (Phase::Opening, error) => {
                 wire.phase = Phase::Closing;
-                // Its deadline cancels it.
-                let late = error == -libc::ECANCELED || error == -libc::ETIMEDOUT;
-                let cause = if late { Cause::Idle } else { Cause::Broken };
+                let cause = match -error {
+                    libc::ECANCELED | libc::ETIMEDOUT => Cause::Idle, // its deadline cancels it
+                    error if is_shortage(error) => Cause::Exhausted,
+                    _ => Cause::Broken,
+                };
                 Some(Event::OpenFailed(link, cause))
             }
             _ => None,
@@ -187,7 +190,7 @@ impl Ring {
         let wire = self.wires.get_mut(link)?;
         if wire.phase == Phase::Opening && wire.socket.is_none() {
             self.wires.remove(link);
-            return Some(Event::OpenFailed(link, Cause::Broken));
+            return Some(Event::OpenFailed(link, Cause::Exhausted));
         }
         if wire.phase != Phase::Open {
             return None;
