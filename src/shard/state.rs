@@ -14,6 +14,7 @@ use crate::core::pulse::{Beat, Counters, Load, Pulse};
 use crate::core::slots::Instance;
 use crate::core::world::World;
 use crate::exchange::{Effect, Exchange, Side};
+use crate::mesh::panics::guarded;
 use crate::mesh::{ShardPost, clock};
 use crate::shard::access::AccessLog;
 use crate::shard::admission::Admissions;
@@ -141,6 +142,22 @@ pub(super) enum State {
     Idle {
         since: Instant,
     },
+    /// Its codec panicked while it wrote; it closes before the event at hand is over.
+    Broken,
+}
+
+impl Connection {
+    /// Lets the codec write. If it panics, what it wrote is taken back and the connection closes;
+    /// it has touched nothing but its own state and the output.
+    pub(super) fn say(&mut self, act: impl FnOnce(&mut dyn Codec, &mut Vec<u8>)) {
+        let codec = self.codec.as_deref_mut().expect("nothing of this link reads now");
+        let (before, output) = (self.output.len(), &mut self.output);
+        if guarded(|| act(codec, output)).is_err() {
+            tracing::error!("a codec panicked; its connection is closed");
+            self.output.truncate(before);
+            self.state = State::Broken;
+        }
+    }
 }
 
 /// An exchange with where its messages go.
