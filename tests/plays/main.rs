@@ -9,10 +9,12 @@
 
 mod stage;
 
+mod balancing;
 mod bulk;
 mod crowding;
 mod describing;
 mod ending;
+mod exhausting;
 mod failing;
 mod guarding;
 mod launching;
