@@ -26,6 +26,7 @@ mod queueing;
 mod resets;
 mod scaling;
 mod smuggling;
+mod soaking;
 mod starting;
 mod statics;
 mod tunnels;
