@@ -258,7 +258,7 @@ fn an_instance_that_does_not_take_a_body_is_a_504() {
 
 /// A codec that panics when it reads or writes a certain byte.
 #[derive(Debug)]
-struct Fragile(http1::Server);
+pub(super) struct Fragile(pub(super) http1::Server);
 
 impl Codec for Fragile {
     fn read<'a>(&'a mut self, input: Input<'a>, now: Instant, out: &mut Vec<u8>) -> Read<'a> {
