@@ -178,6 +178,8 @@ fn catalogue() -> Catalogue {
             over_limit: 1,
             letters: 99,
             lines_dropped: 8,
+            buffers_taken: 6,
+            receives_starved: 5,
         },
         clients: vec![3, 1],
         launches: Launches { launched: 6, failed: 12, killed: 2, orders_failed: 5 },

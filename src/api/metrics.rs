@@ -202,6 +202,11 @@ fn router(view: &View<'_>, body: &mut Pieces) {
     one("waiter_connections", "Client connections.", load.connections.into());
     one("waiter_exchanges", "Requests at hand.", load.exchanges.into());
     one("waiter_queued_requests", "Requests that wait, of all services.", load.queued as f64);
+    one(
+        "waiter_receive_buffers_taken",
+        "Receive buffers that are filled and not free again.",
+        load.buffers_taken.into(),
+    );
     one("waiter_queued_bytes", "Memory of the requests that wait.", load.queued_bytes as f64);
     one(
         "waiter_draining",
@@ -238,6 +243,11 @@ fn counters(catalogue: &Catalogue, body: &mut Pieces) {
     };
     one("waiter_over_limit_total", "Slots got above an instance's limit.", load.over_limit);
     one("waiter_letters_total", "Letters between shards.", load.letters);
+    one(
+        "waiter_receives_starved_total",
+        "Receives that found no buffer free and were begun again.",
+        load.receives_starved,
+    );
     one(
         "waiter_access_log_dropped_total",
         "Lines of the access log that were dropped.",

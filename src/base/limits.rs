@@ -17,6 +17,8 @@ pub struct Limits {
     pub window_bytes: u32,
     /// Connections one shard accepts.
     pub clients_per_shard: usize,
+    /// Client connections of all shards; what the limit of descriptors leaves for them.
+    pub clients_total: usize,
     /// A client has this long to send a whole head, from its first byte.
     pub header_timeout: Duration,
     /// A client connection without a request is kept this long.
@@ -61,6 +63,7 @@ impl Limits {
         ahead_bytes: 16 * 1024,
         window_bytes: 256 * 1024,
         clients_per_shard: 100_000,
+        clients_total: usize::MAX,
         header_timeout: Duration::from_secs(10),
         keep_alive_timeout: Duration::from_secs(75),
         body_idle_timeout: Duration::from_secs(30),
@@ -87,6 +90,7 @@ impl Limits {
         ahead_bytes: 64,
         window_bytes: 64,
         clients_per_shard: 4,
+        clients_total: usize::MAX,
         waiting_total: 4,
         ..Self::PRODUCTION
     };

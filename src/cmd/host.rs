@@ -11,6 +11,10 @@ const MEMLOCK_MIN: u64 = 512 << 10;
 /// Descriptors a router is of little use without.
 const FILES_MIN: u64 = 1024;
 
+/// Descriptors of a router without clients, and those of each shard.
+const FILES_OWN: usize = 48;
+const FILES_PER_SHARD: usize = 24;
+
 /// Ports from here on need no privileges.
 const PORT_UNPRIVILEGED: u16 = 1024;
 
@@ -31,7 +35,7 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
 
 /// glommio panics without io_uring; this says it in words.
 fn check_io_uring() -> Result<(), String> {
-    io_uring::IoUring::new(2).map(drop).map_err(|error| {
+    try_io_uring().map_err(|error| {
         let cure = match error.raw_os_error() {
             Some(libc::ENOSYS) => "this kernel has no io_uring; Linux 5.8 or newer is needed",
             Some(libc::EPERM) => {
@@ -43,6 +47,13 @@ fn check_io_uring() -> Result<(), String> {
         };
         format!("io_uring is not available ({error}): {cure}")
     })
+}
+
+/// Each of its three system calls may be forbidden by itself.
+fn try_io_uring() -> std::io::Result<()> {
+    let ring = io_uring::IoUring::new(2)?;
+    ring.submitter().register_probe(&mut io_uring::Probe::new())?;
+    ring.submit().map(drop)
 }
 
 /// The superuser's memory is not limited.
@@ -74,6 +85,15 @@ fn raise_files() {
     if hard < FILES_MIN {
         tracing::warn!(hard, "few descriptors are allowed (ulimit -n); each connection is one");
     }
+}
+
+/// Clients for whom there are descriptors. One in eight is left for connections to instances: with
+/// none left for them, idle clients would keep all others from being served.
+pub(super) fn clients_max(shards: usize) -> usize {
+    let (soft, _) = Resource::NOFILE.get().unwrap_or((u64::MAX, u64::MAX));
+    let soft = usize::try_from(soft).unwrap_or(usize::MAX);
+    let own = FILES_OWN + FILES_PER_SHARD * shards;
+    (soft - soft / 8).saturating_sub(own).max(1)
 }
 
 /// Instances can only use ports that they may bind, and that nobody else is given meanwhile.

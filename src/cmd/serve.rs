@@ -50,7 +50,8 @@ pub struct ServeArgs {
     /// Read settings from this TOML file; each flag is a key, and flags win
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Print the settings in effect as a commented configuration file, and end
+    /// Print the settings in effect as a commented configuration file, with what would drive the
+    /// sockets here, and end
     #[arg(long)]
     pub print_config: bool,
     /// The settings.
@@ -98,13 +99,25 @@ pub fn run(args: ServeArgs) -> ExitCode {
     }
 }
 
+/// Asks the host whether a router can run on it, and chooses what drives its sockets: how, and in
+/// words.
+fn drive(config: &Config) -> Result<(shard::Io, String), String> {
+    host::check(config)?;
+    sockets::choose(&config.io)
+}
+
 fn print(config: &Config) -> ExitCode {
+    let path = match drive(config) {
+        Ok((_, path)) => format!("In use here: {path}"),
+        Err(reason) => format!("In use here: nothing; {reason}"),
+    };
     let command = Written::augment_args(clap::Command::new("serve"));
     let text = config.to_toml(|key| {
         let id = key.replace('-', "_");
         let names = |arg: &&clap::Arg| arg.get_long() == Some(key) || arg.get_id() == id.as_str();
         let help = command.get_arguments().find(names).and_then(clap::Arg::get_help);
-        help.map(ToString::to_string).unwrap_or_default()
+        let help = help.map(ToString::to_string).unwrap_or_default();
+        if key == "io" { format!("{help}\n{path}") } else { help }
     });
     match io::stdout().lock().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -126,9 +139,9 @@ impl Router {
     ///
     /// # Errors
     /// Why it cannot start, and what to do.
-    pub fn start(config: Config) -> Result<Self, String> {
-        host::check(&config)?;
-        let (io, path) = sockets::choose(&config.io)?;
+    pub fn start(mut config: Config) -> Result<Self, String> {
+        let (io, path) = drive(&config)?;
+        config.limits.clients_total = host::clients_max(config.cores.len());
         tracing::info!("sockets: {path}");
         let data_dir = DataDir::open(&config.data_dir).map_err(|error| error.to_string())?;
         let listeners = listeners::listen(&config)?;

@@ -301,6 +301,11 @@ impl Bounds {
                 self.streaming_timeout_ms,
                 base.streaming_timeout,
             ),
+            tunnel_idle_timeout: time(
+                "tunnel-idle-timeout-ms",
+                self.tunnel_idle_timeout_ms,
+                base.tunnel_idle_timeout,
+            ),
             queue_timeout: time("queue-timeout-ms", self.queue_timeout_ms, base.queue_timeout),
             upstream_idle_timeout: time(
                 "upstream-idle-timeout-ms",

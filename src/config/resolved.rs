@@ -103,6 +103,7 @@ impl Config {
                 connect_timeout_ms: millis(limits.connect_timeout),
                 first_byte_timeout_ms: millis(limits.first_byte_timeout),
                 streaming_timeout_ms: millis(limits.streaming_timeout),
+                tunnel_idle_timeout_ms: millis(limits.tunnel_idle_timeout),
                 queue_timeout_ms: millis(limits.queue_timeout),
                 upstream_idle_timeout_ms: millis(limits.upstream_idle_timeout),
                 eject_base_ms: millis(limits.eject_base),

@@ -56,6 +56,7 @@ body-idle-timeout-ms = 3
 connect-timeout-ms = 4
 first-byte-timeout-ms = 5
 streaming-timeout-ms = 6
+tunnel-idle-timeout-ms = 12
 queue-timeout-ms = 7
 upstream-idle-timeout-ms = 8
 eject-base-ms = 9
@@ -139,7 +140,7 @@ fn every_number_has_a_least_and_a_greatest_value() {
             assert!(mistakes.len() == 1 && mistakes[0].starts_with(&begin), "{mistakes:?}");
         }
     }
-    assert_eq!(numbers, 25);
+    assert_eq!(numbers, 26);
     // The command line takes more digits than a file.
     let mut written = Written { broken_service_timeout_mins: Some(u64::MAX), ..Written::default() };
     written.bounds.max_waiting = Some(u64::MAX);

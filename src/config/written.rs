@@ -119,6 +119,9 @@ pub struct Bounds {
     /// An instance takes body that is sent to it at least this often [default: 20000]
     #[arg(long, value_name = "MS")]
     pub streaming_timeout_ms: Option<u64>,
+    /// A tunnel in which nothing moves is kept this long [default: 3600000]
+    #[arg(long, value_name = "MS")]
+    pub tunnel_idle_timeout_ms: Option<u64>,
     /// A request waits this long for a slot [default: 300000]
     #[arg(long, value_name = "MS")]
     pub queue_timeout_ms: Option<u64>,
@@ -198,6 +201,7 @@ impl Bounds {
             connect_timeout_ms: self.connect_timeout_ms.or(file.connect_timeout_ms),
             first_byte_timeout_ms: self.first_byte_timeout_ms.or(file.first_byte_timeout_ms),
             streaming_timeout_ms: self.streaming_timeout_ms.or(file.streaming_timeout_ms),
+            tunnel_idle_timeout_ms: self.tunnel_idle_timeout_ms.or(file.tunnel_idle_timeout_ms),
             queue_timeout_ms: self.queue_timeout_ms.or(file.queue_timeout_ms),
             upstream_idle_timeout_ms: self
                 .upstream_idle_timeout_ms

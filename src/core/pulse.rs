@@ -32,6 +32,10 @@ pub struct Load {
     pub letters: u64,
     /// Lines of the access log that were dropped because the writer lagged.
     pub lines_dropped: u64,
+    /// Receive buffers that are filled and not free again now.
+    pub buffers_taken: u32,
+    /// Receives that found no buffer free.
+    pub receives_starved: u64,
 }
 
 /// One service's counters on one shard. Sums are since the last pulse, levels are now.
@@ -149,6 +153,8 @@ impl Load {
         self.over_limit += other.over_limit;
         self.letters += other.letters;
         self.lines_dropped += other.lines_dropped;
+        self.buffers_taken += other.buffers_taken;
+        self.receives_starved += other.receives_starved;
     }
 }
 

@@ -354,8 +354,10 @@ impl Exchange {
         if self.phase != Phase::Opening {
             return;
         }
-        if *cause == Cause::Idle {
-            out.push(Effect::Cut(Side::Instance));
+        match cause {
+            Cause::Exhausted => return self.exhausted(out),
+            Cause::Idle => out.push(Effect::Cut(Side::Instance)),
+            _ => {}
         }
         // After a retry the request may have been read once already: it must not reach another.
         if self.way.failed_once || self.way.retried {

@@ -247,9 +247,8 @@ impl<E: Engine> Shard<E> {
         let served = &self.exchanges[key];
         let Some((link, stream)) = served.way(side) else { return };
         let Some(connection) = self.connections.get_mut(link) else { return };
-        let codec = connection.codec.as_mut().expect("nothing reads now");
-        let head = Part::Head(served.exchange.head_for(side));
-        codec.write(stream, head, self.now, &mut connection.output);
+        let (head, now) = (Part::Head(served.exchange.head_for(side)), self.now);
+        connection.say(|codec, out| codec.write(stream, head, now, out));
         self.touch(link);
     }
 
@@ -257,17 +256,16 @@ impl<E: Engine> Shard<E> {
         let served = &self.exchanges[key];
         let Some((link, stream)) = served.way(Side::Client) else { return };
         let Some(connection) = self.connections.get_mut(link) else { return };
-        let codec = connection.codec.as_mut().expect("nothing reads now");
-        let text = Part::Body(served.exchange.text());
-        codec.write(stream, text, self.now, &mut connection.output);
+        let (text, now) = (Part::Body(served.exchange.text()), self.now);
+        connection.say(|codec, out| codec.write(stream, text, now, out));
         self.touch(link);
     }
 
     pub(super) fn write(&mut self, key: ExchangeKey, side: Side, part: Part<'_>) {
         let Some((link, stream)) = self.exchanges[key].way(side) else { return };
         let Some(connection) = self.connections.get_mut(link) else { return };
-        let codec = connection.codec.as_mut().expect("nothing of this link reads now");
-        codec.write(stream, part, self.now, &mut connection.output);
+        let now = self.now;
+        connection.say(|codec, out| codec.write(stream, part, now, out));
         self.touch(link);
     }
 
@@ -288,8 +286,7 @@ impl<E: Engine> Shard<E> {
         }
         let Some((link, stream)) = self.exchanges[key].way(side) else { return };
         let Some(connection) = self.connections.get_mut(link) else { return };
-        let codec = connection.codec.as_mut().expect("nothing reads now");
-        codec.room(stream, bytes, &mut connection.output);
+        connection.say(|codec, out| codec.room(stream, bytes, out));
         self.touch(link);
     }
 
@@ -387,6 +384,9 @@ impl<E: Engine> Shard<E> {
     fn keep_or_close(&mut self, link: Link) {
         let Some(connection) = self.connections.get_mut(link) else { return };
         let Role::Instance(instance) = &connection.role else { return };
+        if connection.state == State::Broken {
+            return self.drop_link(link, Shut::Now);
+        }
         let instance = instance.clone();
         let needs = connection.codec.as_ref().expect("nothing reads now").needs();
         if connection.state == State::Open && needs.idle && self.pool.keep(link, &instance) {

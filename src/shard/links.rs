@@ -144,6 +144,9 @@ impl<E: Engine> Shard<E> {
         let mut input = input;
         loop {
             let Some(connection) = self.connections.get_mut(link) else { return };
+            if connection.state == State::Broken {
+                return;
+            }
             let mut codec = connection.codec.take().expect("no codec reads while it reads");
             let mut output = std::mem::take(&mut connection.output);
             let now = self.now;
@@ -271,9 +274,16 @@ impl<E: Engine> Shard<E> {
         while let Some(link) = self.touched.pop() {
             let Some(connection) = self.connections.get_mut(link) else { continue };
             connection.touched = false;
-            if connection.state == State::Opening {
-                self.arm(link, None);
-                continue;
+            match connection.state {
+                State::Opening => {
+                    self.arm(link, None);
+                    continue;
+                }
+                State::Broken => {
+                    self.lost(link, &Cause::Broken);
+                    continue;
+                }
+                State::Open | State::Idle { .. } => {}
             }
             let needs = connection.codec.as_ref().expect("nothing reads now").needs();
             let may_read = needs.close != Close::Now && !self.is_choked(link);
@@ -359,7 +369,7 @@ impl<E: Engine> Shard<E> {
         let stall = stalls.then(|| connection.moved + limits.body_idle_timeout);
         let idle = match connection.state {
             State::Idle { since } => Some(since + limits.upstream_idle_timeout),
-            State::Opening | State::Open => None,
+            State::Opening | State::Open | State::Broken => None,
         };
         let deadline = [wakeup, stall, idle].into_iter().flatten().min();
         self.wheel.arm(connection.node, deadline);

@@ -115,6 +115,11 @@ impl Clients {
         self.count(shard).load(Ordering::Relaxed)
     }
 
+    /// Clients of all shards.
+    pub fn all(&self) -> usize {
+        self.counts.iter().map(|it| it.load(Ordering::Relaxed)).sum()
+    }
+
     /// The shard that should rather have the client that has just connected to this one: the one
     /// with the fewest, if this has more than a tenth above the mean, and moving one helps.
     pub fn better_for(&self, shard: ShardId) -> Option<ShardId> {

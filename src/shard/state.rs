@@ -14,6 +14,7 @@ use crate::core::pulse::{Beat, Counters, Load, Pulse};
 use crate::core::slots::Instance;
 use crate::core::world::World;
 use crate::exchange::{Effect, Exchange, Side};
+use crate::mesh::panics::guarded;
 use crate::mesh::{ShardPost, clock};
 use crate::shard::access::AccessLog;
 use crate::shard::admission::Admissions;
@@ -138,7 +139,25 @@ pub(super) enum Role {
 pub(super) enum State {
     Opening,
     Open,
-    Idle { since: Instant },
+    Idle {
+        since: Instant,
+    },
+    /// Its codec panicked while it wrote; it closes before the event at hand is over.
+    Broken,
+}
+
+impl Connection {
+    /// Lets the codec write. If it panics, what it wrote is taken back and the connection closes;
+    /// it has touched nothing but its own state and the output.
+    pub(super) fn say(&mut self, act: impl FnOnce(&mut dyn Codec, &mut Vec<u8>)) {
+        let codec = self.codec.as_deref_mut().expect("nothing of this link reads now");
+        let (before, output) = (self.output.len(), &mut self.output);
+        if guarded(|| act(codec, output)).is_err() {
+            tracing::error!("a codec panicked; its connection is closed");
+            self.output.truncate(before);
+            self.state = State::Broken;
+        }
+    }
 }
 
 /// An exchange with where its messages go.
@@ -224,7 +243,9 @@ impl<E: Engine> Shard<E> {
     /// Whether another client may connect. Those that had connected before the end began still get
     /// their answer.
     pub fn has_room(&self) -> bool {
-        (self.clients as usize) < self.settings.limits.clients_per_shard
+        let limits = &self.settings.limits;
+        (self.clients as usize) < limits.clients_per_shard
+            && self.settings.clients.all() < limits.clients_total
     }
 
     /// The date, as it has gone on since the last tick.
@@ -269,6 +290,7 @@ impl<E: Engine> Shard<E> {
             ShardId(0) => self.settings.queues.level(),
             _ => (0, 0),
         };
+        let intake = self.engine.intake();
         Load {
             connections: self.clients,
             exchanges: u32::try_from(self.exchanges.len()).unwrap_or(u32::MAX),
@@ -277,6 +299,8 @@ impl<E: Engine> Shard<E> {
             over_limit: self.over_limit,
             letters: self.post.sent,
             lines_dropped: self.access.dropped_total(),
+            buffers_taken: intake.buffers_taken,
+            receives_starved: intake.starved,
         }
     }
 

@@ -49,6 +49,8 @@ pub enum Cause {
     Broken,
     /// Nothing moved for too long.
     Idle,
+    /// This side has no descriptor, port or memory left for another connection.
+    Exhausted,
     /// The peer broke the protocol; the fault says how.
     Malformed(Fault),
     /// This side no longer wants it.

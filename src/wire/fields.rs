@@ -136,10 +136,10 @@ fn lower(name: &mut [u8]) {
     let mut eights = name.chunks_exact_mut(8);
     for eight in &mut eights {
         let word = u64::from_le_bytes((&*eight).try_into().expect("eight bytes"));
-        let low = word & EACH * 0x7f;
+        let low = word & (EACH * 0x7f);
         let from_a = low + EACH * (0x80 - 0x41);
         let above_z = low + EACH * (0x80 - 0x5b);
-        let is_upper = from_a & !above_z & !word & EACH * 0x80;
+        let is_upper = from_a & !above_z & !word & (EACH * 0x80);
         eight.copy_from_slice(&(word | is_upper >> 2).to_le_bytes());
     }
     for letter in eights.into_remainder() {

@@ -7,8 +7,9 @@ use std::thread;
 const MIB: usize = 1 << 20;
 /// Size of a body.
 const BULK: usize = 100 * MIB;
-/// By how much the router may grow.
-const GROWTH_MAX: u64 = 40 * MIB as u64;
+/// By how much the router may grow: 8 MiB of buffers that are touched for the first time, and what
+/// up to eight clients have under way; one that sends much unasked may fill 4 MiB of buffers once.
+const GROWTH_MAX: u64 = 48 * MIB as u64;
 
 fn stage() -> ([Instance; 1], Router) {
     let server = [Instance::start(&[])];
@@ -75,7 +76,7 @@ fn a_hundred_mebibytes_come_down() {
 }
 
 #[test]
-fn a_hundred_mebibytes_go_both_ways_at_a_time() {
+pub(crate) fn a_hundred_mebibytes_go_both_ways_at_a_time() {
     let (_server, router) = stage();
     let mut connection = router.connect();
     bounded(&router, move || {

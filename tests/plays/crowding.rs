@@ -33,7 +33,7 @@ fn others_are_fast(address: SocketAddr) {
 }
 
 #[test]
-fn one_who_pipelines_and_never_reads_costs_little_and_nobody_else_anything() {
+pub(crate) fn one_who_pipelines_and_never_reads_costs_little_and_nobody_else_anything() {
     let (_server, router) = stage();
     let address = router.address;
     bounded(&router, move || {
@@ -51,7 +51,7 @@ fn one_who_pipelines_and_never_reads_costs_little_and_nobody_else_anything() {
 }
 
 #[test]
-fn slow_readers_of_much_do_not_slow_others_down() {
+pub(crate) fn slow_readers_of_much_do_not_slow_others_down() {
     let (_server, router) = stage();
     let address = router.address;
     bounded(&router, move || {

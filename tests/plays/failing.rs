@@ -53,7 +53,7 @@ fn an_instance_that_closes_without_an_answer_is_a_502_for_that_request_alone() {
 }
 
 #[test]
-fn an_answer_that_breaks_off_is_broken_off() {
+pub(crate) fn an_answer_that_breaks_off_is_broken_off() {
     let (_server, router) = one_slot("");
     for target in ["/?size=100000&crash=body", "/?size=100000&chunks=10&crash=body"] {
         let mut connection = router.connect();
@@ -77,7 +77,7 @@ fn a_process_that_dies_is_a_502_and_another_one_takes_over() {
 }
 
 #[test]
-fn a_client_that_leaves_the_queue_reaches_nobody() {
+pub(crate) fn a_client_that_leaves_the_queue_reaches_nobody() {
     let (server, router) = one_slot("");
     let mut busy = seated(&server[0], &router, "/?delay-ms=800");
     let mut leaver = router.connect();
@@ -103,7 +103,7 @@ fn a_client_that_leaves_before_its_answer_gives_its_slot_back() {
 }
 
 #[test]
-fn a_client_that_says_that_nothing_follows_is_gone() {
+pub(crate) fn a_client_that_says_that_nothing_follows_is_gone() {
     let (server, router) = one_slot("");
     let connection = seated(&server[0], &router, "/?delay-ms=60000");
     connection.half_close();
@@ -111,7 +111,7 @@ fn a_client_that_says_that_nothing_follows_is_gone() {
 }
 
 #[test]
-fn a_half_closed_client_gets_its_answer_where_the_operator_allows_it() {
+pub(crate) fn a_half_closed_client_gets_its_answer_where_the_operator_allows_it() {
     let server = [Instance::start(&[])];
     let one = fronted("one", &server, "concurrency-level=1");
     let flags = ["--scheduler", "none", "--half-close", "allow", "--static", &one];
@@ -158,7 +158,7 @@ fn with_finish_a_server_never_sees_two_although_clients_leave() {
 }
 
 #[test]
-fn a_connection_that_went_stale_is_not_seen_by_the_client() {
+pub(crate) fn a_connection_that_went_stale_is_not_seen_by_the_client() {
     let server = [Instance::start(&["--idle-close-ms", "30"])];
     let one = fronted("one", &server, "concurrency-level=1");
     let router = Router::start(&["--scheduler", "none", "--static", &one]);

@@ -9,20 +9,24 @@
 
 mod stage;
 
+mod balancing;
 mod bulk;
 mod crowding;
 mod describing;
 mod ending;
+mod exhausting;
 mod failing;
 mod guarding;
 mod launching;
 mod messages;
 mod order;
 mod pages;
+mod paths;
 mod queueing;
 mod resets;
 mod scaling;
 mod smuggling;
+mod soaking;
 mod starting;
 mod statics;
 mod tunnels;

@@ -14,7 +14,7 @@ fn to_one(target: &str) -> Request {
 }
 
 #[test]
-fn chunks_and_trailers_cross_both_ways() {
+pub(crate) fn chunks_and_trailers_cross_both_ways() {
     let (_server, router) = stage();
     let mut connection = router.connect();
     let answer = connection.ask(&to_one("/?size=10000&chunks=7&trailers=1")).expect(200);
@@ -43,7 +43,7 @@ fn the_answer_to_head_has_a_length_and_no_body() {
 }
 
 #[test]
-fn a_client_that_waits_for_continue_gets_it_once() {
+pub(crate) fn a_client_that_waits_for_continue_gets_it_once() {
     let (_server, router) = stage();
     let mut connection = router.connect();
     let head =
@@ -65,7 +65,7 @@ fn a_client_that_waits_for_continue_gets_it_once() {
 }
 
 #[test]
-fn a_client_of_http_1_0_is_served_and_its_connection_closed() {
+pub(crate) fn a_client_of_http_1_0_is_served_and_its_connection_closed() {
     let (_server, router) = stage();
     for target in ["/?size=5", "/?size=5&chunks=2", "/?size=5&http10=1"] {
         let mut connection = router.connect();
@@ -83,7 +83,7 @@ fn a_client_of_http_1_0_is_served_and_its_connection_closed() {
 }
 
 #[test]
-fn connection_close_is_heeded_on_both_sides() {
+pub(crate) fn connection_close_is_heeded_on_both_sides() {
     let (_server, router) = stage();
     let mut connection = router.connect();
     let answer = connection.ask(&to_one("/").with("connection", "close")).expect(200);
@@ -97,7 +97,7 @@ fn connection_close_is_heeded_on_both_sides() {
 }
 
 #[test]
-fn pipelined_requests_are_answered_in_order() {
+pub(crate) fn pipelined_requests_are_answered_in_order() {
     let (_server, router) = stage();
     let mut connection = router.connect();
     let mut bytes = Vec::new();
@@ -116,7 +116,7 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
-fn a_body_comes_through_piece_by_piece() {
+pub(crate) fn a_body_comes_through_piece_by_piece() {
     let (_server, router) = stage();
     let mut connection = router.connect();
     connection
@@ -134,7 +134,7 @@ fn a_body_comes_through_piece_by_piece() {
 }
 
 #[test]
-fn a_request_in_single_bytes_is_a_request() {
+pub(crate) fn a_request_in_single_bytes_is_a_request() {
     let (_server, router) = stage();
     let mut connection = router.connect();
     for byte in to_one("/?size=4").bytes(router.address) {

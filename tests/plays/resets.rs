@@ -26,9 +26,9 @@ fn to_one(target: &str) -> Request {
 }
 
 /// Nothing is left: no descriptor, no connection, no request, no slot.
-fn nothing_is_left(router: &Router, before: usize, what: &str) {
+pub(crate) fn nothing_is_left(router: &Router, before: usize, what: &str) {
     until(what, PATIENCE, || (router.descriptors() <= before).then_some(()));
-    for metric in ["waiter_outstanding", "waiter_waiting"] {
+    for metric in ["waiter_outstanding", "waiter_waiting", "waiter_receive_buffers_taken"] {
         until(&format!("{what}: {metric}"), PATIENCE, || {
             (router.metric(metric) == 0.0).then_some(())
         });
@@ -44,7 +44,7 @@ fn nothing_is_left(router: &Router, before: usize, what: &str) {
 }
 
 #[test]
-fn clients_break_off_at_every_point() {
+pub(crate) fn clients_break_off_at_every_point() {
     let server = [Instance::start(&[])];
     let (router, before) = start(&fronted("one", &server, "concurrency-level=2"));
     let head = "POST /echo?stream=1 HTTP/1.1\r\nHost: one\r\nContent-Length: 100000\r\n\r\n";
@@ -115,7 +115,7 @@ fn serve(mut stream: TcpStream) {
 }
 
 #[test]
-fn instances_break_off_at_every_point() {
+pub(crate) fn instances_break_off_at_every_point() {
     let address = breaking();
     let (router, before) = start(&format!("one={address};concurrency-level=2"));
     for (target, answered) in [
@@ -141,7 +141,7 @@ fn instances_break_off_at_every_point() {
 }
 
 #[test]
-fn an_instance_that_resets_what_it_accepts() {
+pub(crate) fn an_instance_that_resets_what_it_accepts() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let rude = listener.local_addr().expect("it is bound");
     thread::spawn(move || {
@@ -161,7 +161,7 @@ fn an_instance_that_resets_what_it_accepts() {
 }
 
 #[test]
-fn an_answer_before_the_end_of_the_request_is_delivered_and_the_connection_ends() {
+pub(crate) fn an_answer_before_the_end_of_the_request_is_delivered_and_the_connection_ends() {
     let server = [Instance::start(&[])];
     let (router, before) = start(&fronted("one", &server, "concurrency-level=1"));
     for _ in 0..ROUNDS {

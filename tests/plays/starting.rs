@@ -1,7 +1,8 @@
 //! Starting and ending the router: exit codes, and what is said.
 
 use crate::stage::{
-    Connection, Instance, PATIENCE, Request, Router, complaint, data_dir, fronted, now, until,
+    Connection, Instance, PATIENCE, Request, Router, complaint, complaint_through, data_dir,
+    fronted, now, until,
 };
 use std::net::TcpListener;
 use std::thread;
@@ -65,6 +66,46 @@ fn more_cores_than_allowed_are_a_mistake() {
         let (code, said) = complaint(data_dir().path(), &["--cores", cores]);
         assert_eq!(code, Some(2), "{said}");
         assert!(said.contains(&format!("--cores {cores}: ")), "{said}");
+    }
+}
+
+#[test]
+fn a_host_that_forbids_io_uring_is_told_so_in_a_sentence() {
+    let helper = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/plays/forbid.py");
+    // Numbers of io_uring_setup, io_uring_enter and io_uring_register, the same everywhere.
+    for call in ["425", "426", "427"] {
+        for (errno, cure) in [("1", "forbidden here"), ("38", "Linux 5.8 or newer")] {
+            for io in ["auto", "ring", "glommio"] {
+                let through = ["/usr/bin/env", "python3", helper, call, errno];
+                let dir = data_dir();
+                let (code, said) = complaint_through(&through, dir.path(), &["--io", io]);
+                assert_eq!(code, Some(1), "{call} {errno} {io}: {said}");
+                let sentence = "waiter: io_uring is not available";
+                assert!(said.contains(sentence) && said.contains(cure), "{said}");
+                assert_eq!(said.lines().count(), 1, "{said}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_drives_the_sockets_is_told_by_settings_log_and_print_config() {
+    for (flags, begin, absent) in [
+        (["--io", "glommio"], "glommio streams", "ring"),
+        (["--ring-without", "message-ring"], "own ring with ", "message-ring"),
+        (["--ring-without", "multishot-receive"], "own ring with ", "multishot-receive"),
+    ] {
+        let router = Router::start(&[&flags[..], &["--scheduler", "none"]].concat());
+        let told = router.page("/settings")["io-path"].as_str().expect("a text").to_owned();
+        assert!(told.starts_with(begin) && !told.contains(absent), "{told}");
+        assert!(router.process.said().contains(&format!("sockets: {told}\n")));
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_waiter"))
+            .args(["serve", "--print-config"])
+            .args(flags)
+            .output()
+            .expect("it runs");
+        let printed = String::from_utf8(output.stdout).expect("a text");
+        assert!(printed.contains(&format!("\n# In use here: {told}\nio = ")), "{printed}");
     }
 }
 

@@ -44,7 +44,7 @@ fn slot_is_free(router: &Router) {
 }
 
 #[test]
-fn eight_mebibytes_go_each_way_at_a_time_in_little_memory() {
+pub(crate) fn eight_mebibytes_go_each_way_at_a_time_in_little_memory() {
     let (_server, router) = stage();
     echoes(&mut open(&router), b"warm");
     let connection = open(&router);
@@ -81,7 +81,7 @@ fn a_request_waits_until_the_tunnel_ends() {
 }
 
 #[test]
-fn a_client_that_dies_gives_its_slot_back() {
+pub(crate) fn a_client_that_dies_gives_its_slot_back() {
     let (_server, router) = stage();
     let mut tunnel = open(&router);
     echoes(&mut tunnel, b"x");
@@ -111,7 +111,7 @@ fn an_instance_that_dies_ends_the_tunnel_and_another_one_takes_over() {
 }
 
 #[test]
-fn what_comes_right_behind_a_head_is_not_lost() {
+pub(crate) fn what_comes_right_behind_a_head_is_not_lost() {
     let (_server, router) = stage();
     let mut connection = router.connect();
     let mut bytes = upgrade("/upgrade").bytes(router.address);

@@ -65,6 +65,14 @@ impl Exchange {
         !self.asked.ended && self.asked.under_way == 0 && !self.answered.head
     }
 
+    /// There is nothing left to connect with. The instance has no part in it, and another could not
+    /// be reached either.
+    pub(super) fn exhausted(&mut self, out: &mut Effects) {
+        let text = "No descriptor is left for a connection to the service backend";
+        let fault = Fault::new(Class::ReserveBackPressure, text);
+        self.fail(&fault, Outcome::GenericError, out);
+    }
+
     /// Answers with a fault if nothing has been answered yet, else breaks off; then it is over.
     pub(super) fn fail(&mut self, fault: &Fault, outcome: Outcome, out: &mut Effects) {
         if self.answered.head {
@@ -152,6 +160,6 @@ pub(super) fn instance_fault(cause: &Cause, class: Class) -> Fault {
         Cause::Closed => fault.with("reason", "the instance closed the connection"),
         Cause::Broken => fault.with("reason", "the connection to the instance broke"),
         Cause::Idle => fault.with("reason", "the instance did not answer in time"),
-        Cause::Abandoned => fault,
+        Cause::Exhausted | Cause::Abandoned => fault,
     }
 }

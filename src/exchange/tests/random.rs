@@ -83,7 +83,11 @@ impl World {
             }
             5 if self.opening => {
                 self.opening = false;
-                rig.on(Event::OpenFailed(chance.one(&[Cause::Broken, Cause::Idle])))
+                rig.on(Event::OpenFailed(chance.one(&[
+                    Cause::Broken,
+                    Cause::Idle,
+                    Cause::Exhausted,
+                ])))
             }
             6 if self.client && !self.asked => {
                 self.asked = true;

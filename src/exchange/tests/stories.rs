@@ -108,6 +108,16 @@ fn an_instance_that_cannot_be_reached() {
 }
 
 #[test]
+fn a_router_without_descriptors_blames_no_instance() {
+    let mut rig = Rig::get();
+    rig.seat(0);
+    let said = rig.on(Event::OpenFailed(Cause::Exhausted));
+    assert_eq!(said, FAILED.replace("instance-error", "generic-error"), "nor tries another");
+    assert_eq!(rig.exchange.head_for(Side::Client).status, 503);
+    assert!(rig.text().contains("waiter.ReserveBackPressure"), "{}", rig.text());
+}
+
+#[test]
 fn an_instance_that_does_not_accept_in_time() {
     let mut rig = Rig::get();
     rig.seat(0);

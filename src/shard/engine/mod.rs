@@ -12,6 +12,7 @@ mod closing;
 pub mod coop;
 pub mod memory;
 pub mod ring;
+mod shortage;
 pub mod streams;
 
 use crate::base::address::SocketAddr;
@@ -51,6 +52,15 @@ pub enum Shut {
     Now,
 }
 
+/// How a driver's receive buffers are, if it has such.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Intake {
+    /// Filled and not free again.
+    pub buffers_taken: u32,
+    /// Receives that found none free, since the start.
+    pub starved: u64,
+}
+
 /// What a driver can be told.
 pub trait Engine {
     /// Connects. Ends in `Opened` or `OpenFailed`.
@@ -77,4 +87,9 @@ pub trait Engine {
 
     /// Whether nothing is left to be sent, also on links that were closed, and no listener is open.
     fn is_quiet(&self) -> bool;
+
+    /// How its receive buffers are.
+    fn intake(&self) -> Intake {
+        Intake::default()
+    }
 }

@@ -15,6 +15,7 @@ use crate::base::address::SocketAddr;
 use crate::base::limits::Limits;
 use crate::base::socket::Socket;
 use crate::base::time::Duration;
+use crate::shard::engine::shortage::is_shortage;
 use crate::shard::engine::{Engine, Happening, Link, Shut};
 use crate::wire::codec::{Cause, Due};
 use futures_lite::{AsyncRead, AsyncWrite};
@@ -460,6 +461,7 @@ async fn linger_on(mut stream: TcpStream, patience: Duration) {
 fn cause(error: &io::Error) -> Cause {
     match error.kind() {
         io::ErrorKind::TimedOut => Cause::Idle,
+        _ if error.raw_os_error().is_some_and(is_shortage) => Cause::Exhausted,
         _ => Cause::Broken,
     }
 }

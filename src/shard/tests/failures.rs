@@ -256,9 +256,9 @@ fn an_instance_that_does_not_take_a_body_is_a_504() {
     world.end_of_play();
 }
 
-/// A codec that panics when it reads a certain byte.
+/// A codec that panics when it reads or writes a certain byte.
 #[derive(Debug)]
-struct Fragile(http1::Server);
+pub(super) struct Fragile(pub(super) http1::Server);
 
 impl Codec for Fragile {
     fn read<'a>(&'a mut self, input: Input<'a>, now: Instant, out: &mut Vec<u8>) -> Read<'a> {
@@ -270,6 +270,8 @@ impl Codec for Fragile {
 
     fn write(&mut self, stream: Stream, part: Part<'_>, now: Instant, out: &mut Vec<u8>) {
         self.0.write(stream, part, now, out);
+        let fatal = matches!(part, Part::Body(bytes) if bytes.contains(&b'!'));
+        assert!(!fatal, "a defect, on purpose");
     }
 
     fn room(&mut self, stream: Stream, bytes: u32, out: &mut Vec<u8>) {
@@ -298,6 +300,26 @@ fn a_codec_that_panics_loses_its_connection_only() {
     assert!(world.is_closed(unlucky));
     assert_eq!(world.instances[0].word.used(), 1);
     world.answer(instance, OK);
+    assert!(world.take(other).ends_with("hi"));
+    world.end_of_play();
+}
+
+#[test]
+fn a_codec_that_panics_while_it_writes_loses_its_connection_only() {
+    let mut world = World::usual(Habit::Manual);
+    let fragile = Fragile(http1::Server::new(&Limits::PRODUCTION, world.now));
+    let (unlucky, other) = (world.client_with(0, Box::new(fragile)), world.client(0));
+    world.send(unlucky, GET);
+    let first = world.asked()[0];
+    world.send(other, GET);
+    let second = world.asked().into_iter().find(|it| *it != first).expect("another");
+    world.answer(first, "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nbad");
+    assert!(world.take(unlucky).ends_with("bad"), "so far it is well");
+    world.answer(first, "!");
+    assert!(world.take(unlucky).is_empty(), "what it wrote is taken back");
+    assert!(world.is_closed(unlucky));
+    assert_eq!(world.instances[0].word.used(), 1);
+    world.answer(second, OK);
     assert!(world.take(other).ends_with("hi"));
     world.end_of_play();
 }

@@ -4,6 +4,7 @@ mod failures;
 mod messages;
 mod random;
 mod slots;
+mod sockets;
 mod streams;
 mod travel;
 mod tunnels;

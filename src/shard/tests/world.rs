@@ -523,7 +523,7 @@ fn give(shard: &mut Shard<Memory>, remote: &mut Remote, sip: usize, now: Instant
     true
 }
 
-fn settings(setup: &Setup) -> Settings {
+pub(super) fn settings(setup: &Setup) -> Settings {
     Settings {
         queues: Queues::new(&setup.limits),
         clients: Clients::new(setup.shards, setup.accept),

@@ -144,6 +144,11 @@ impl Connection {
         socket2::SockRef::from(&self.stream).set_linger(linger).expect("an option");
     }
 
+    /// Where it leads.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.to
+    }
+
     /// The socket, to read and write in two threads.
     pub(crate) fn socket(&self) -> TcpStream {
         self.stream.try_clone().expect("a descriptor is left")

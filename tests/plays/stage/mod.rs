@@ -2,6 +2,7 @@
 
 mod client;
 mod instance;
+mod path;
 mod process;
 mod request;
 mod router;
@@ -10,8 +11,9 @@ mod wait;
 
 pub(crate) use client::{Connection, Response};
 pub(crate) use instance::{Instance, fronted};
+pub(crate) use path::{Path, on};
 pub(crate) use process::{end_at_once, exists};
 pub(crate) use request::Request;
-pub(crate) use router::{Router, complaint, data_dir};
+pub(crate) use router::{Router, complaint, complaint_through, data_dir};
 pub(crate) use service::Service;
 pub(crate) use wait::{PATIENCE, now, pause_until, until};

@@ -20,8 +20,15 @@ pub(crate) struct Process {
 impl Process {
     /// Starts the product's binary with these arguments.
     pub(crate) fn start(arguments: &[String]) -> Self {
+        Self::start_through(&[], arguments)
+    }
+
+    /// Starts it through a command that becomes what it is followed by.
+    pub(crate) fn start_through(through: &[&str], arguments: &[String]) -> Self {
         let stderr = NamedTempFile::new().expect("a temporary file");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_waiter"))
+        let mut words = through.iter().copied().chain([env!("CARGO_BIN_EXE_waiter")]);
+        let mut child = Command::new(words.next().expect("a program"))
+            .args(words)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

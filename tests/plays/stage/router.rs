@@ -1,6 +1,7 @@
 //! The router's process.
 
 use super::client::{Connection, Response};
+use super::path;
 use super::process::{Process, signal};
 use super::request::Request;
 use super::wait::{PATIENCE, until};
@@ -38,7 +39,18 @@ impl Router {
 
     /// Starts one on this data directory.
     pub(crate) fn start_on(data_dir: &Arc<TempDir>, flags: &[&str]) -> Self {
-        let process = Process::start(&arguments(data_dir.path(), flags));
+        Self::begin(Process::start(&arguments(data_dir.path(), flags)), data_dir)
+    }
+
+    /// Starts one that may have no more than so many descriptors open.
+    pub(crate) fn start_with_descriptors(count: usize, flags: &[&str]) -> Self {
+        let data_dir = data_dir();
+        let command = format!("ulimit -n {count}; exec \"$0\" \"$@\"");
+        let arguments = arguments(data_dir.path(), flags);
+        Self::begin(Process::start_through(&["sh", "-c", &command], &arguments), &data_dir)
+    }
+
+    fn begin(process: Process, data_dir: &Arc<TempDir>) -> Self {
         let line = process.line(PATIENCE).unwrap_or_else(|| {
             panic!("the router did not start: {}", process.said());
         });
@@ -167,7 +179,16 @@ pub(crate) fn data_dir() -> Arc<TempDir> {
 
 /// Starts a router that must refuse: its exit code, and what it says.
 pub(crate) fn complaint(data_dir: &Path, flags: &[&str]) -> (Option<i32>, String) {
-    let mut process = Process::start(&arguments(data_dir, flags));
+    complaint_through(&[], data_dir, flags)
+}
+
+/// The same, started through a command that becomes the router.
+pub(crate) fn complaint_through(
+    through: &[&str],
+    data_dir: &Path,
+    flags: &[&str],
+) -> (Option<i32>, String) {
+    let mut process = Process::start_through(through, &arguments(data_dir, flags));
     let code = process.wait(PATIENCE);
     (code, process.said())
 }
@@ -187,6 +208,7 @@ fn arguments(data_dir: &Path, flags: &[&str]) -> Vec<String> {
     default("--data-dir", &data_dir.to_string_lossy());
     default("--ports", &format!("{from}-{}", from + PORTS_EACH - 1));
     default("--cores", "0-0");
+    arguments.extend(path::flags(flags));
     arguments.extend(flags.iter().map(|it| (*it).to_owned()));
     arguments
 }

@@ -11,6 +11,7 @@ use crate::base::socket::Socket;
 use crate::base::time::{Duration, Instant};
 use crate::shard::engine::closing::take_nobody_new;
 use crate::shard::engine::ring::features::Feature;
+use crate::shard::engine::shortage::Complaint;
 use io_uring::cqueue;
 use std::io;
 use std::net::TcpListener;
@@ -18,8 +19,6 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 
 /// Pause after the kernel refused another descriptor.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Such refusals are logged at most this often.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(super) struct Acceptor {
@@ -28,7 +27,7 @@ pub(super) struct Acceptor {
     armed: bool,
     ends: bool,
     paused_until: Option<Instant>,
-    complained: Option<Instant>,
+    complaint: Complaint,
 }
 
 impl Acceptor {
@@ -40,7 +39,7 @@ impl Acceptor {
             armed: false,
             ends: false,
             paused_until: None,
-            complained: None,
+            complaint: Complaint::default(),
         })
     }
 }
@@ -136,8 +135,7 @@ impl Ring {
         }
         let acceptor = &mut self.acceptors[number];
         acceptor.paused_until = Some(self.now + PAUSE);
-        if acceptor.complained.is_none_or(|it| it + COMPLAIN_EVERY <= self.now) {
-            acceptor.complained = Some(self.now);
+        if acceptor.complaint.is_due(self.now) {
             let error = io::Error::from_raw_os_error(error);
             tracing::warn!(%error, listener = number, "cannot accept; pausing");
         }

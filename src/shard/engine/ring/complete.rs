@@ -6,6 +6,7 @@ use super::queue::Done;
 use super::wire::{Phase, Receiving, Tail, Wire};
 use super::{Event, LARGE, Ring, SMALL};
 use crate::shard::engine::Link;
+use crate::shard::engine::shortage::is_shortage;
 use crate::wire::codec::Cause;
 use io_uring::cqueue;
 
@@ -57,9 +58,11 @@ impl Ring {
             }
             (Phase::Opening, error) => {
                 wire.phase = Phase::Closing;
-                // Its deadline cancels it.
-                let late = error == -libc::ECANCELED || error == -libc::ETIMEDOUT;
-                let cause = if late { Cause::Idle } else { Cause::Broken };
+                let cause = match -error {
+                    libc::ECANCELED | libc::ETIMEDOUT => Cause::Idle, // its deadline cancels it
+                    error if is_shortage(error) => Cause::Exhausted,
+                    _ => Cause::Broken,
+                };
                 Some(Event::OpenFailed(link, cause))
             }
             _ => None,
@@ -136,12 +139,12 @@ impl Ring {
         let bytes = lent.bytes();
         match wire.phase {
             Phase::Open if wire.room == 0 || wire.has_spill() => {
-                wire.spill.extend_from_slice(bytes);
+                wire.keep(bytes);
                 self.held.push(link);
             }
             Phase::Open => {
                 if bytes.len() > wire.room {
-                    wire.spill.extend_from_slice(&bytes[wire.room..]);
+                    wire.keep(&bytes[wire.room..]);
                     lent.truncate(wire.room);
                     self.held.push(link);
                 }
@@ -187,17 +190,13 @@ impl Ring {
         let wire = self.wires.get_mut(link)?;
         if wire.phase == Phase::Opening && wire.socket.is_none() {
             self.wires.remove(link);
-            return Some(Event::OpenFailed(link, Cause::Broken));
+            return Some(Event::OpenFailed(link, Cause::Exhausted));
         }
         if wire.phase != Phase::Open {
             return None;
         }
         if wire.has_spill() {
-            if wire.room == 0 {
-                return None; // room is told of by `receive`
-            }
-            let rest = wire.spill.split_off(wire.room.min(wire.spill.len()));
-            let bytes = std::mem::replace(&mut wire.spill, rest);
+            let bytes = wire.kept()?; // room is told of by `receive`
             self.held.push(link);
             self.touch(link);
             return Some(Event::Kept(link, bytes));

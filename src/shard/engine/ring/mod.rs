@@ -31,7 +31,8 @@ use crate::base::limits::Limits;
 use crate::base::socket::Socket;
 use crate::base::time::{Duration, Instant};
 use crate::mesh::clock;
-use crate::shard::engine::{Engine, Link, Shut};
+use crate::shard::engine::shortage::Complaint;
+use crate::shard::engine::{Engine, Intake, Link, Shut};
 use crate::wire::codec::{Cause, Due};
 use accept::Acceptor;
 use buffers::Buffers;
@@ -127,6 +128,7 @@ pub struct Ring {
     /// Knocks at other shards that their rings refused.
     refused: Vec<usize>,
     starved: u64,
+    complaint: Complaint,
 }
 
 impl Ring {
@@ -166,6 +168,7 @@ impl Ring {
             spin: tuning.spin,
             refused: Vec::new(),
             starved: 0,
+            complaint: Complaint::default(),
         };
         new.listen_to_bell();
         Ok(new)
@@ -236,11 +239,6 @@ impl Ring {
         buffers.give_back(lent);
     }
 
-    /// Buffers lent now, and receives that found none.
-    pub fn buffers(&self) -> (u16, u64) {
-        (self.small.lent() + self.large.lent(), self.starved)
-    }
-
     fn touch(&mut self, link: Link) {
         if let Some(wire) = self.wires.get_mut(link)
             && !wire.touched
@@ -289,7 +287,9 @@ impl Engine for Ring {
         match Self::socket_to(address) {
             Ok(socket) => self.begin_connect(socket, address),
             Err(error) => {
-                tracing::warn!(%error, "no socket for a connection to an instance");
+                if self.complaint.is_due(self.now) {
+                    tracing::warn!(%error, "no socket for a connection to an instance");
+                }
                 self.unconnected()
             }
         }
@@ -331,7 +331,7 @@ impl Engine for Ring {
     fn close(&mut self, link: Link, how: Shut) {
         let Some(wire) = self.wires.get_mut(link) else { return };
         let flushes = how == Shut::Flush && wire.phase == Phase::Open && !wire.deaf;
-        wire.spill = Vec::new();
+        wire.spill = VecDeque::new();
         if flushes {
             wire.phase = Phase::Flushing;
             self.flushing.push_back((self.now + self.flush_timeout, link));
@@ -362,5 +362,11 @@ impl Engine for Ring {
 
     fn is_quiet(&self) -> bool {
         self.wires.is_empty() && !self.listens()
+    }
+
+    fn intake(&self) -> Intake {
+        let ring = self.queue.descriptor();
+        let taken = [&self.small, &self.large].map(|it| u32::from(it.taken(ring)));
+        Intake { buffers_taken: taken.iter().sum(), starved: self.starved }
     }
 }

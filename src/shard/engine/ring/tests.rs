@@ -139,7 +139,7 @@ impl Rig {
     }
 
     fn is_gone(&self) -> bool {
-        self.ring.wires.is_empty() && self.ring.buffers().0 == 0
+        self.ring.wires.is_empty() && self.ring.intake().buffers_taken == 0
     }
 
     /// Closes all, and sees that nothing stays.
@@ -219,7 +219,7 @@ fn more_connections_than_buffers_lose_nothing() {
         let links: Vec<Link> = clients.iter().map(|(_, link)| *link).collect();
         rig.until("all has come", |it| links.iter().all(|link| it.has_come(*link) == said.len()));
         assert!(links.iter().all(|link| rig.came[link] == said));
-        assert!(rig.ring.buffers().1 > 0, "there were too few buffers");
+        assert!(rig.ring.intake().starved > 0, "there were too few buffers");
         rig.end(&links);
     }
 }

@@ -3,6 +3,7 @@
 use crate::base::time::Instant;
 use crate::wire::codec::Due;
 use socket2::SockAddr;
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Memory for output that a quiet connection keeps.
@@ -60,8 +61,10 @@ pub(super) struct Wire {
     pub(super) next: Vec<u8>,
     pub(super) room: usize,
     pub(super) due: Due,
-    /// Received beyond the room there was.
-    pub(super) spill: Vec<u8>,
+    /// Received beyond the room there was, piece by piece: at most what all small buffers hold, for
+    /// a receive for good ends when they are used up. One buffer of all would be copied again and
+    /// again while it grows and as it is told.
+    pub(super) spill: VecDeque<Vec<u8>>,
     pub(super) tail: Option<Tail>,
     /// The tail has been told.
     pub(super) told: bool,
@@ -101,7 +104,7 @@ impl Wire {
             next: Vec::new(),
             room: 0,
             due: Due::Message,
-            spill: Vec::new(),
+            spill: VecDeque::new(),
             tail: None,
             told: false,
             finishes: false,
@@ -134,6 +137,21 @@ impl Wire {
     /// Whether bytes are kept that were not told.
     pub(super) fn has_spill(&self) -> bool {
         !self.spill.is_empty()
+    }
+
+    /// Keeps what there is no room for.
+    pub(super) fn keep(&mut self, bytes: &[u8]) {
+        self.spill.push_back(bytes.to_vec());
+    }
+
+    /// The first of what is kept, as far as there is room.
+    pub(super) fn kept(&mut self) -> Option<Vec<u8>> {
+        let mut first = self.spill.pop_front_if(|_| self.room > 0)?;
+        if first.len() > self.room {
+            let rest = first.split_off(self.room);
+            self.spill.push_front(rest);
+        }
+        Some(first)
     }
 
     /// Takes output over, after what is there.

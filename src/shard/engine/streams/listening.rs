@@ -13,8 +13,10 @@ use crate::base::address::SocketAddr;
 use crate::base::ids::ShardId;
 use crate::base::socket::Socket;
 use crate::base::time::Duration;
+use crate::mesh::clock;
 use crate::shard::engine::Happening;
 use crate::shard::engine::closing::take_nobody_new;
+use crate::shard::engine::shortage::Complaint;
 use crate::shard::engine::streams::{Shared, Wish, connected, serve};
 use futures_lite::AsyncRead;
 use std::future::poll_fn;
@@ -87,14 +89,17 @@ impl Listening {
 /// Accepts for ever.
 async fn accept(listener: Rc<TcpListener>, name: Name, owner: Shared) {
     let Name { shard, listener: number } = name;
+    let mut complaint = Complaint::default();
     loop {
         let taken = match readable(&listener).await {
             Ok(()) => take(&listener, &owner),
             Err(error) => Err(error),
         };
         if let Err(error) = taken {
-            let shard = shard.0;
-            tracing::warn!(shard, listener = number, %error, "cannot accept a client; pausing");
+            if complaint.is_due(clock::now()) {
+                let shard = shard.0;
+                tracing::warn!(shard, listener = number, %error, "cannot accept; pausing");
+            }
             glommio::timer::sleep(PAUSE).await;
         }
     }
