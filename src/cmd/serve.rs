@@ -3,19 +3,18 @@
 use crate::api::{self, About};
 use crate::base::time::Duration;
 use crate::cmd::listeners::{self, Bound};
+use crate::cmd::schedulers::start as start_schedulers;
 use crate::cmd::{host, sockets};
 use crate::config::{AccessLog, Config, File, Log, Scheduler, Written};
 use crate::control::access_log::{self, Destination};
 use crate::control::data_dir::DataDir;
 use crate::control::prober::Prober;
 use crate::control::publisher::Publisher;
-use crate::control::schedule::{self, LocalScheduler};
 use crate::control::shelf::{Kept, Shelf};
 use crate::control::store::{Embedded, Keeper};
 use crate::control::{Ended, Event, Plane, Terms};
 use crate::core::aggregator::DeploymentRules;
 use crate::core::catalogue::Catalogue;
-use crate::core::fact::Order;
 use crate::core::gc::{Collector, Failures, LastUse};
 use crate::core::letter::Notice;
 use crate::core::route::Hosts;
@@ -139,13 +138,13 @@ impl Router {
         let catalogue = Arc::new(ArcSwap::from_pointee(Catalogue::default()));
         let (posts, post) = mesh::join(config.cores.len(), || notices(&events));
         let prober = Prober::start(events.clone()).map_err(rings)?;
-        let orders = start_scheduler(&config, &data_dir, &events)?;
+        let runners = start_schedulers(&config, &data_dir, &events)?;
         let router_id: Arc<str> = format!("{:x}", clock::date().0).into();
         let kept = open_store(&config, &data_dir, &catalogue, &router_id)?;
         let plane = Plane::new(
             terms(&config, router_id),
             post,
-            orders,
+            runners,
             prober,
             Publisher::new(worlds.clone()),
             kept,
@@ -213,30 +212,6 @@ fn notices(events: &SyncSender<Event>) -> Notices {
         // Without a control thread the process is ending, and nobody reads this.
         _ => Ok(()),
     })
-}
-
-fn start_scheduler(
-    config: &Config,
-    data_dir: &DataDir,
-    events: &SyncSender<Event>,
-) -> Result<Option<Sender<Order>>, String> {
-    if config.scheduler == Scheduler::Absent {
-        return Ok(None);
-    }
-    let (orders, ordered) = channel();
-    let (events, ended) = (events.clone(), events.clone());
-    let mut settings = schedule::Settings::new(data_dir, &config.cluster, &host::user());
-    settings.ports = config.ports.clone();
-    let thread = LocalScheduler::start(settings, ordered, move |report| {
-        let _ = events.send(Event::Scheduler(report));
-    })
-    .map_err(|error| format!("cannot start the local scheduler: {error}"))?;
-    let watcher = std::thread::Builder::new().name("scheduler-end".into()).spawn(move || {
-        let _ = thread.join();
-        let _ = ended.send(Event::SchedulerEnded);
-    });
-    watcher.map_err(|error| format!("cannot start a thread: {error}"))?;
-    Ok(Some(orders))
 }
 
 /// Opens the store and reads what an earlier run left there.
