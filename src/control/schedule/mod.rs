@@ -5,6 +5,7 @@ mod census;
 mod environment;
 mod ledger;
 mod local;
+pub mod marathon;
 mod output;
 mod ports;
 mod process;

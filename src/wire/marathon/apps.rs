@@ -274,7 +274,7 @@ fn ports<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u16>, D::Error> {
     #[serde(untagged)]
     enum Port {
         Number(i64),
-        Other(#[expect(dead_code, reason = "whatever it is, it is no port")] IgnoredAny),
+        Other(IgnoredAny),
     }
     let told = Option::<Vec<Port>>::deserialize(from)?.unwrap_or_default();
     let port = |it: &Port| match it {
