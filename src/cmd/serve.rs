@@ -3,9 +3,8 @@
 use crate::api::{self, About};
 use crate::base::time::Duration;
 use crate::cmd::listeners::{self, Bound};
-use crate::cmd::schedulers::start as start_schedulers;
-use crate::cmd::{host, sockets};
-use crate::config::{AccessLog, Config, File, Log, Scheduler, Written};
+use crate::cmd::{host, schedulers, sockets};
+use crate::config::{AccessLog, Config, File, Log, Written};
 use crate::control::access_log::{self, Destination};
 use crate::control::data_dir::DataDir;
 use crate::control::prober::Prober;
@@ -138,7 +137,7 @@ impl Router {
         let catalogue = Arc::new(ArcSwap::from_pointee(Catalogue::default()));
         let (posts, post) = mesh::join(config.cores.len(), || notices(&events));
         let prober = Prober::start(events.clone()).map_err(rings)?;
-        let runners = start_schedulers(&config, &data_dir, &events)?;
+        let runners = schedulers::start(&config, &data_dir, &events)?;
         let router_id: Arc<str> = format!("{:x}", clock::date().0).into();
         let kept = open_store(&config, &data_dir, &catalogue, &router_id)?;
         let plane = Plane::new(
@@ -153,7 +152,7 @@ impl Router {
         let ways = posts.iter().map(|it| it.bell().clone()).collect();
         let settings = Arc::new(settings(&config, &listeners));
         let about = about(&config, &settings, &listeners, &path);
-        let answers = start_api(ways, called, (&catalogue, about), &events)?;
+        let answers = start_api(ways, called, (&catalogue, about, schedulers::look(&config)), &events)?;
         let writer = start_access_log(&config)?;
         let mut shards = Vec::new();
         for ((post, answers), core) in posts.into_iter().zip(answers).zip(&config.cores) {
@@ -238,8 +237,8 @@ fn terms(config: &Config, router_id: Arc<str>) -> Terms {
         router_id,
         gc_interval: config.gc_interval,
         broken_timeout: config.broken_timeout,
-        // All instances run on one host here, so one host is enough to conclude from.
-        deployment: DeploymentRules { min_failed: 2, min_hosts: 1 },
+        // Of what runs on this host alone, one host is enough to conclude from.
+        deployment: DeploymentRules { min_failed: 2, min_hosts: config.marathon.min_hosts },
         drain: config.drain,
     }
 }
@@ -269,7 +268,7 @@ fn start_control(
 fn start_api(
     bells: Vec<Arc<Bell>>,
     called: Receiver<Call>,
-    (catalogue, about): (&Arc<ArcSwap<Catalogue>>, About),
+    (catalogue, about, look): (&Arc<ArcSwap<Catalogue>>, About, api::Look),
     events: &SyncSender<Event>,
 ) -> Result<Vec<Receiver<Answer>>, String> {
     let (senders, answers): (Vec<Sender<Answer>>, Vec<_>) = bells.iter().map(|_| channel()).unzip();
@@ -281,6 +280,7 @@ fn start_api(
         ask: Arc::new(move |demand, reply| {
             let _ = events.send(Event::Demand(demand, reply));
         }),
+        look,
         about,
     })
     .map_err(|error| format!("cannot start the API's threads: {error}"))?;
@@ -323,7 +323,7 @@ fn settings(config: &Config, listeners: &[Bound]) -> Settings {
         defaults: config.defaults.clone(),
         launch_from: config.launch_from.clone(),
         trust_forwarded: config.trust_forwarded.clone(),
-        launches: config.scheduler != Scheduler::Absent,
+        launches: !config.defaults.runners.list().is_empty(),
         queues: Queues::new(&config.limits),
         clients: Clients::new(
             config.cores.len(),

@@ -3,6 +3,7 @@
 mod backoff;
 mod census;
 mod environment;
+mod folder;
 mod ledger;
 mod local;
 pub mod marathon;
@@ -11,4 +12,5 @@ mod ports;
 mod process;
 mod records;
 
+pub use folder::list as list_folder;
 pub use local::{LocalScheduler, Settings};
