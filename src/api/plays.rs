@@ -94,7 +94,8 @@ fn the_folder_of_an_instance_is_shown() {
     play.send(&logs, &[]);
     let answer = play.answer();
     assert_eq!(answer.status, 200, "{}", answer.body);
-    let link = format!("/apps/{service}/logs?instance-id={service}.i20&host=127.0.0.1&directory=a%20b");
+    let link =
+        format!("/apps/{service}/logs?instance-id={service}.i20&host=127.0.0.1&directory=a%20b");
     let expected = json!([
         {"name": "stdout", "size": 5, "type": "file", "url": "file:/s"},
         {"name": "local", "size": 0, "type": "directory", "url": link},

@@ -152,7 +152,8 @@ impl Router {
         let ways = posts.iter().map(|it| it.bell().clone()).collect();
         let settings = Arc::new(settings(&config, &listeners));
         let about = about(&config, &settings, &listeners, &path);
-        let answers = start_api(ways, called, (&catalogue, about, schedulers::look(&config)), &events)?;
+        let answers =
+            start_api(ways, called, (&catalogue, about, schedulers::look(&config)), &events)?;
         let writer = start_access_log(&config)?;
         let mut shards = Vec::new();
         for ((post, answers), core) in posts.into_iter().zip(answers).zip(&config.cores) {

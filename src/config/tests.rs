@@ -138,7 +138,10 @@ fn schedulers_are_named_in_order_and_marathon_has_an_address() {
     for (text, expected) in [
         ("scheduler = 'marathon'", "scheduler = marathon: say where Marathon is, with marathon"),
         ("scheduler = 'local,local'", "scheduler = local,local: local is given twice"),
-        ("marathon = 'm:8080'", "marathon = m:8080: expected http://HOST:PORT or https://HOST:PORT"),
+        (
+            "marathon = 'm:8080'",
+            "marathon = m:8080: expected http://HOST:PORT or https://HOST:PORT",
+        ),
         (
             "marathon = 'http://u:p@m:1'",
             "marathon = …@m:1: a password does not belong here; see marathon-auth",

@@ -105,8 +105,10 @@ impl Aggregator {
             return;
         };
         let known = self.services.contains_key(&id);
-        let service =
-            self.services.entry(id.clone()).or_insert_with(|| Service::new(Arc::clone(description)));
+        let service = self
+            .services
+            .entry(id.clone())
+            .or_insert_with(|| Service::new(Arc::clone(description)));
         service.runner = Some(runner);
         if service.listed(fact, now) || !known {
             self.touched.insert(id);

@@ -43,7 +43,8 @@ impl World {
     fn list(&mut self) {
         let id = ServiceId::new("s");
         let (active, failed) = (self.active.clone(), self.failed.clone());
-        let fact = ServiceFact { id, requested: self.requested, active, failed, doubt: String::new() };
+        let fact =
+            ServiceFact { id, requested: self.requested, active, failed, doubt: String::new() };
         self.aggregator.listed(Runner::Local, vec![fact], Date(START));
     }
 

@@ -152,8 +152,14 @@ impl TaskState {
             "TASK_STAGING" | "TASK_STARTING" => Self::Starting,
             "TASK_RUNNING" => Self::Running,
             "TASK_UNREACHABLE" | "TASK_UNKNOWN" | "TASK_LOST" => Self::Unreachable,
-            "TASK_KILLING" | "TASK_KILLED" | "TASK_FINISHED" | "TASK_FAILED" | "TASK_ERROR"
-            | "TASK_GONE" | "TASK_GONE_BY_OPERATOR" | "TASK_DROPPED" => Self::Ending,
+            "TASK_KILLING"
+            | "TASK_KILLED"
+            | "TASK_FINISHED"
+            | "TASK_FAILED"
+            | "TASK_ERROR"
+            | "TASK_GONE"
+            | "TASK_GONE_BY_OPERATOR"
+            | "TASK_DROPPED" => Self::Ending,
             _ => Self::Untold,
         }
     }

@@ -55,7 +55,9 @@ impl Events {
 
 fn hint(name: &str, data: &[u8]) -> Hint {
     match name {
-        "event_stream_attached" | "event_stream_detached" | "framework_message_event"
+        "event_stream_attached"
+        | "event_stream_detached"
+        | "framework_message_event"
         | "api_post_event" => return Hint::None,
         _ => {}
     }
@@ -78,13 +80,8 @@ mod tests {
             \r\n\r\nevent: deployment_success\r\ndata: {\"id\":\"d\"}\r\n\r\n\
             event: instance_changed_event\r\ndata: {\"runSpecId\":\"/b\"}\r\n\r\n\
             event: x\r\ndata: no json\r\n\r\n";
-        let expected = [
-            Hint::None,
-            Hint::App("a".into()),
-            Hint::Any,
-            Hint::App("b".into()),
-            Hint::Any,
-        ];
+        let expected =
+            [Hint::None, Hint::App("a".into()), Hint::Any, Hint::App("b".into()), Hint::Any];
         for step in [1, 2, 7, 64, text.len()] {
             let mut events = Events::default();
             let hints: Vec<Hint> = text.chunks(step).flat_map(|it| events.read(it)).collect();

@@ -200,10 +200,13 @@ mod tests {
     fn a_refusal_tells_why_and_who_is_in_the_way() {
         let check = |text: &str, message: &str, deployments: &[&str]| {
             let trouble = Trouble::read(text.as_bytes());
-            assert_eq!((trouble.message.as_str(), trouble.deployments.as_slice()), (
-                message,
-                deployments.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>().as_slice(),
-            ));
+            assert_eq!(
+                (trouble.message.as_str(), trouble.deployments.as_slice()),
+                (
+                    message,
+                    deployments.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>().as_slice(),
+                )
+            );
         };
         check(r#"{"message":"m","deployments":[{"id":"d1"},{"id":"d2"}]}"#, "m", &["d1", "d2"]);
         let pointed = "View details at '/v2/deployments/ab-1'.";

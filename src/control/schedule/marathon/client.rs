@@ -161,7 +161,8 @@ impl Client {
     fn open(&mut self, url: &str) -> Result<Response<Body>, Error> {
         let mut request = Request::builder().uri(url).header("accept", "text/event-stream");
         // Whoever leads is told who we are only where we were told to go.
-        let known = |it: &&String| url.strip_prefix(it.as_str()).is_some_and(|it| it.starts_with('/'));
+        let known =
+            |it: &&String| url.strip_prefix(it.as_str()).is_some_and(|it| it.starts_with('/'));
         if self.ways.urls.iter().any(|it| known(&it))
             && let Some(header) = self.credentials.header()
         {

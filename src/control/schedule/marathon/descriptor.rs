@@ -127,7 +127,10 @@ mod tests {
         assert_eq!(made["taskKillGracePeriodSeconds"], json!(null));
         let check = &made["healthChecks"][0];
         assert_eq!((&check["protocol"], &check["path"]), (&json!("HTTP"), &json!("/status")));
-        assert_eq!((&check["gracePeriodSeconds"], &check["timeoutSeconds"]), (&json!(30), &json!(20)));
+        assert_eq!(
+            (&check["gracePeriodSeconds"], &check["timeoutSeconds"]),
+            (&json!(30), &json!(20))
+        );
         assert_eq!(made["env"]["A"], "b");
         assert_eq!(made["env"]["WAITER_SERVICE_ID"], description.id.as_str());
         for name in ["PORT0", "MESOS_SANDBOX", "WAITER_SANDBOX", "PATH"] {

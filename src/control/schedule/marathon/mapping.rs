@@ -8,24 +8,25 @@ use crate::wire::marathon::{App, Failure, Task, TaskState};
 use std::sync::Arc;
 
 /// What facts are made with.
-pub(super) struct Means<'a> {
+#[expect(missing_debug_implementations, reason = "it borrows a function")]
+pub struct Means<'a> {
     /// What the ids of our apps begin with.
-    pub(super) prefix: &'a str,
+    pub prefix: &'a str,
     /// Where sandboxes are, as far as that is known.
-    pub(super) sandboxes: &'a Sandboxes,
+    pub sandboxes: &'a Sandboxes,
     /// The address of a host, if it is known.
-    pub(super) address: &'a dyn Fn(&str) -> Option<IpAddr>,
+    pub address: &'a dyn Fn(&str) -> Option<IpAddr>,
     /// The date of the answer.
-    pub(super) date: Date,
+    pub date: Date,
 }
 
 /// Where sandboxes are: `<agent's folder>/…/frameworks/<framework>/…`.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sandboxes {
+pub struct Sandboxes {
     /// The folder of each agent.
-    pub(super) agent_dir: Option<String>,
+    pub agent_dir: Option<String>,
     /// Marathon's framework.
-    pub(super) framework: Option<String>,
+    pub framework: Option<String>,
 }
 
 impl Sandboxes {
@@ -175,14 +176,22 @@ mod tests {
     #[test]
     fn messages_are_understood() {
         let check = |message: &str, flags: u16, code: Option<i32>| {
-            assert_eq!((flags_of(message), exit_code_of(message)), (Flags(flags), code), "{message}");
+            assert_eq!(
+                (flags_of(message), exit_code_of(message)),
+                (Flags(flags), code),
+                "{message}"
+            );
         };
         check("Command exited with status 3", 0, Some(3));
         check("Command exited with status 0", 0, Some(0));
         check("Command exited with status three", 0, None);
         check("exited 3", 0, None);
         check("Memory limit exceeded: Requested: 32MB Maximum Used: 33MB", 16, None);
-        check("Task was killed since health check failed. Reason: 500 Internal Server Error", 8, None);
+        check(
+            "Task was killed since health check failed. Reason: 500 Internal Server Error",
+            8,
+            None,
+        );
         check("Abnormal executor termination: unknown container", 0, None);
     }
 }

@@ -21,6 +21,8 @@ mod worker;
 
 pub use client::Ways;
 pub use credentials::Secret;
+pub use mapping::{Means, Sandboxes};
+pub use picture::{Answer, Picture, Seen};
 pub use worker::Lease;
 
 use crate::base::ids::{InstanceId, ServiceId};
@@ -29,7 +31,6 @@ use crate::core::fact::{Hints, Order, Report};
 use client::Client;
 use collector::{Collector, Terms};
 use descriptor::Common;
-use mapping::Sandboxes;
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{Builder, JoinHandle};

@@ -30,7 +30,7 @@ type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
 
 /// What is known of the cluster.
 #[derive(Debug)]
-pub(super) struct Picture {
+pub struct Picture {
     /// For how long a service must be missing.
     patience: Duration,
     services: Map<ServiceId, Known>,
@@ -62,29 +62,29 @@ struct Absence {
 
 /// An answer that could be read.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub struct Answer {
     /// When it was asked for.
-    pub(super) begun: Instant,
+    pub begun: Instant,
     /// What it says.
-    pub(super) apps: Apps,
+    pub apps: Apps,
 }
 
 /// What an answer changed.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Seen {
+pub struct Seen {
     /// Services that are new, or not as they were.
-    pub(super) changed: Vec<ServiceFact>,
+    pub changed: Vec<ServiceFact>,
     /// Services that are gone.
-    pub(super) gone: Vec<ServiceId>,
+    pub gone: Vec<ServiceId>,
     /// Why the answer as a whole is doubted; empty: it is not.
-    pub(super) doubt: String,
+    pub doubt: String,
     /// Services that are doubted.
-    pub(super) doubted: usize,
+    pub doubted: usize,
 }
 
 impl Picture {
     /// Nothing is known; whole services are believed to be gone after so long.
-    pub(super) fn new(patience: Duration) -> Self {
+    pub fn new(patience: Duration) -> Self {
         Self {
             patience,
             services: Map::default(),
@@ -95,22 +95,22 @@ impl Picture {
     }
 
     /// We deleted a service; that was done by now.
-    pub(super) fn deleted(&mut self, service: &ServiceId, now: Instant) {
+    pub fn deleted(&mut self, service: &ServiceId, now: Instant) {
         self.deleted.insert(service.clone(), now);
     }
 
     /// We ended an instance.
-    pub(super) fn ended(&mut self, instance: &InstanceId) {
+    pub fn ended(&mut self, instance: &InstanceId) {
         self.ended.insert(instance.clone());
     }
 
     /// Something was done to a service: it is told again.
-    pub(super) fn touched(&mut self, service: &ServiceId) {
+    pub fn touched(&mut self, service: &ServiceId) {
         self.told_again.insert(service.clone());
     }
 
     /// An answer has come.
-    pub(super) fn answered(&mut self, answer: Answer, means: &Means<'_>, now: Instant) -> Seen {
+    pub fn answered(&mut self, answer: Answer, means: &Means<'_>, now: Instant) -> Seen {
         let mut seen = Seen::default();
         let before = self.tally();
         let mut present: HashSet<ServiceId, foldhash::fast::FixedState> = HashSet::default();
@@ -165,9 +165,11 @@ impl Picture {
         if known.fact != before {
             self.told_again.insert(service.clone());
         }
-        let places = known.fact.active.iter().filter_map(|it| {
-            Some((it.host, *it.ports.first()?, it.started_at, it.id.clone()))
-        });
+        let places = known
+            .fact
+            .active
+            .iter()
+            .filter_map(|it| Some((it.host, *it.ports.first()?, it.started_at, it.id.clone())));
         places.collect()
     }
 

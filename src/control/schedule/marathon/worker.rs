@@ -10,7 +10,7 @@ use crate::base::time::{Duration, Instant};
 use crate::core::fact::{Order, Report};
 use crate::mesh::clock;
 use http::Method;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -22,6 +22,9 @@ const CREATE_PATIENCE: Duration = Duration::from_secs(6 * 60);
 const CREATE_PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 /// An order that was not carried out is answered after so long, so that the next try is not at once.
 const REST: Duration = Duration::from_secs(1);
+/// The longest such rest of a service that Marathon does not take, and how many are remembered.
+const REST_MAX: Duration = Duration::from_secs(30);
+const REFUSALS_MAX: usize = 10_000;
 /// A kill of which nothing is known is read back for so long.
 const HOLD: Duration = Duration::from_secs(20);
 /// Tries to delete, and the pause before the second; each is half as long again as the one before.
@@ -94,6 +97,8 @@ pub(super) struct Worker<R> {
     pub(super) deployments: Deployments,
     jobs: BTreeMap<(Instant, u64), Job>,
     number: u64,
+    /// Services that Marathon does not take, and how often it said so.
+    refusals: HashMap<ServiceId, u32>,
 }
 
 impl<R: Fn(Report)> Worker<R> {
@@ -114,6 +119,7 @@ impl<R: Fn(Report)> Worker<R> {
             deployments: Deployments::default(),
             jobs: BTreeMap::new(),
             number: 0,
+            refusals: HashMap::new(),
         }
     }
 
@@ -180,8 +186,9 @@ impl<R: Fn(Report)> Worker<R> {
             Next::Answer(result) => self.answer(job.order, result),
             Next::AnswerLater(why) => {
                 self.note(Note::Touched(service_of(&job.order)));
+                let rest = self.rest(&job.order);
                 job.step = Step::Answer(why);
-                self.put(job, REST);
+                self.put(job, rest);
             }
             Next::Again(after) => self.put(job, after),
             Next::ReadBack(why) => {
@@ -189,6 +196,18 @@ impl<R: Fn(Report)> Worker<R> {
                 self.put(job, REST);
             }
         }
+    }
+
+    /// How long the answer to an order waits that was not carried out. Whoever waits for a service
+    /// that Marathon does not take asks for it again and again: less and less often.
+    fn rest(&mut self, order: &Order) -> Duration {
+        let Order::Create(description, _) = order else { return REST };
+        if self.refusals.len() > REFUSALS_MAX {
+            self.refusals.clear();
+        }
+        let count = self.refusals.entry(description.id.clone()).or_default();
+        *count += 1;
+        (REST * 2_u32.pow((*count).min(8) - 1)).min(REST_MAX)
     }
 
     fn answer(&self, order: Order, result: Result<(), String>) {

@@ -46,7 +46,10 @@ fn the_old_generation_is_read() {
     let apps = read(OLD);
     assert_eq!(apps.unreadable, [""; 0]);
     let app = &apps.apps[0];
-    assert_eq!((app.id.as_str(), app.instances, app.tasks_running), ("/waiter-service-a", 2, Some(2)));
+    assert_eq!(
+        (app.id.as_str(), app.instances, app.tasks_running),
+        ("/waiter-service-a", 2, Some(2))
+    );
     let tasks = app.tasks.as_ref().expect("told");
     assert_eq!(tasks[0].ports, [31000, 31001]);
     assert_eq!(tasks[0].started_at.map(Date::iso).as_deref(), Some("2016-11-01T10:00:01.000Z"));
@@ -66,7 +69,8 @@ fn the_new_generation_is_read() {
 
 #[test]
 fn what_is_no_list_is_no_empty_list() {
-    for text in ["", "{}", "[]", "null", r#"{"apps":null}"#, r#"{"apps":{}}"#, r#"{"apps":[{"id":"/a""#]
+    for text in
+        ["", "{}", "[]", "null", r#"{"apps":null}"#, r#"{"apps":{}}"#, r#"{"apps":[{"id":"/a""#]
     {
         assert!(Apps::read(text.as_bytes()).is_err(), "{text}");
     }

@@ -44,8 +44,7 @@ impl Told {
                 body => Answer::Said(status, body.as_bytes().to_vec()),
             }
         };
-        let mut told =
-            Flow { ask: &mut ask, deployments: &mut self.deployments, now: self.now };
+        let mut told = Flow { ask: &mut ask, deployments: &mut self.deployments, now: self.now };
         let outcome = flow(&mut told);
         assert_eq!(lines.next(), None, "not called");
         outcome
@@ -213,13 +212,14 @@ fn an_app_that_is_not_there_is_deleted() {
 #[test]
 fn a_count_that_does_not_fit_is_set_right_where_nothing_is_under_way() {
     let service = ServiceId::new("ws");
-    let mut check = |tasks, script: Script<'_>, expected| {
+    let check = |tasks, script: Script<'_>, expected| {
         is(&Told::new().run(script, |flow| flow.reconcile(&service, tasks)), expected);
     };
     check(2, &[(READ, 200, MORE), (PUT, 200, DEPLOYED)], "done");
     check(3, &[(READ, 200, MORE)], "done");
     check(2, &[(READ, 200, APP)], "done");
-    let deploying = MORE.replace("\"instances\":5", "\"instances\":5,\"deployments\":[{\"id\":\"d\"}]");
+    let deploying =
+        MORE.replace("\"instances\":5", "\"instances\":5,\"deployments\":[{\"id\":\"d\"}]");
     check(2, &[(READ, 200, &deploying)], "done");
     check(0, &[(READ, 200, r#"{"app":{"id":"/ws","instances":5,"tasks":[]}}"#)], "done");
 }
