@@ -188,7 +188,7 @@ fn every_number_has_a_least_and_a_greatest_value() {
             assert!(mistakes.len() == 1 && mistakes[0].starts_with(&begin), "{mistakes:?}");
         }
     }
-    assert_eq!(numbers, 25);
+    assert_eq!(numbers, 30);
     // The command line takes more digits than a file.
     let mut written = Written { broken_service_timeout_mins: Some(u64::MAX), ..Written::default() };
     written.bounds.max_waiting = Some(u64::MAX);

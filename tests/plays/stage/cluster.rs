@@ -75,9 +75,7 @@ impl Cluster {
     /// The addresses of its standbys.
     pub(crate) fn standbys(&self) -> Vec<String> {
         let all = self.told["standbys"].as_array().expect("a list");
-        all.iter()
-            .map(|it| it["url"].as_str().or(it.as_str()).expect("a text").to_owned())
-            .collect()
+        all.iter().map(|it| format!("http://127.0.0.1:{it}")).collect()
     }
 
     /// Asks Marathon: the status, and the JSON of the answer.
