@@ -169,7 +169,8 @@ fn apps(round: usize, of: usize) -> Vec<u8> {
         );
         for task in 0..TASKS {
             let number = app * TASKS + task;
-            let instance = if number % of == 0 { number + round * 1_000_000 } else { number };
+            let instance =
+                if number.is_multiple_of(of) { number + round * 1_000_000 } else { number };
             let comma = if task == 0 { "" } else { "," };
             let _ = write!(
                 text,

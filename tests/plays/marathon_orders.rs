@@ -85,6 +85,10 @@ fn an_order_whose_answer_is_lost_is_read_back_and_not_repeated() {
     let service = service("lost", "").with("max-instances", "2");
     router.ask(&service.get("/")).expect(200);
     assert_eq!(count(&cluster, "POST "), 1);
+    until("nothing is in the way", PATIENCE, || {
+        let app = cluster.app("lost").expect("an app");
+        (app["deployments"] == json!([])).then_some(())
+    });
     cluster.fault(&lost("PUT"));
     let address = router.address;
     let slow: Vec<_> = (0..3)

@@ -213,9 +213,10 @@ impl<R: Fn(Report)> Collector<R> {
             return;
         }
         self.framework_at = Some(now);
-        if let Answer::Said(200, body) = self.client.ask(&get("/v2/info")) {
-            let framework = replies::framework_id(&body);
-            self.terms.sandboxes.framework = framework.or(self.terms.sandboxes.framework.take());
+        if let Answer::Said(200, body) = self.client.ask(&get("/v2/info"))
+            && let Some(framework) = replies::framework_id(&body)
+        {
+            self.terms.sandboxes.framework = Some(framework);
         }
     }
 }

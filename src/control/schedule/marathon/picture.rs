@@ -28,6 +28,9 @@ const MANY: u32 = 3;
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
 
+/// Who is at an address, and since when.
+type Addresses = Map<(IpAddr, u16), (Date, InstanceId)>;
+
 /// What is known of the cluster.
 #[derive(Debug)]
 pub struct Picture {
@@ -114,7 +117,7 @@ impl Picture {
         let mut seen = Seen::default();
         let before = self.tally();
         let mut present: HashSet<ServiceId, foldhash::fast::FixedState> = HashSet::default();
-        let mut addresses: Map<(IpAddr, u16), (Date, InstanceId)> = Map::default();
+        let mut addresses = Addresses::default();
         let mut odd = answer.apps.unreadable.iter().filter(|it| it.is_empty()).count();
         for app in &answer.apps.apps {
             let Some(service) = mapping::service_of(&app.id, means.prefix) else { continue };
@@ -177,7 +180,7 @@ impl Picture {
     fn settle(
         &mut self,
         present: &HashSet<ServiceId, foldhash::fast::FixedState>,
-        (addresses, begun): (&Map<(IpAddr, u16), (Date, InstanceId)>, Instant),
+        (addresses, begun): (&Addresses, Instant),
         seen: &mut Seen,
         now: Instant,
     ) {
@@ -346,7 +349,7 @@ impl Known {
 
     /// Of two instances at one address only the younger can be there; returns whether one of these
     /// is the other.
-    fn give_way(&mut self, addresses: &Map<(IpAddr, u16), (Date, InstanceId)>) -> bool {
+    fn give_way(&mut self, addresses: &Addresses) -> bool {
         let mut gave = false;
         for it in &mut self.fact.active {
             let Some(port) = it.ports.first() else { continue };
@@ -360,7 +363,7 @@ impl Known {
 }
 
 fn note_address(
-    addresses: &mut Map<(IpAddr, u16), (Date, InstanceId)>,
+    addresses: &mut Addresses,
     (host, port, started_at, id): (IpAddr, u16, Date, InstanceId),
 ) {
     let holder = addresses.entry((host, port)).or_insert_with(|| (started_at, id.clone()));

@@ -43,7 +43,7 @@ impl Agents {
             return Ok(None);
         }
         let folder = match wanted.folder.trim_matches('/') {
-            "" => root.clone(),
+            "" => root,
             below => format!("{}/{below}", root.trim_end_matches('/')),
         };
         let target = format!("/files/browse?path={}", escaped(&folder));

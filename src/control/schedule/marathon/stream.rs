@@ -27,7 +27,8 @@ pub(super) fn listen(mut client: Client, prefix: &str, notes: &Sender<Note>) {
         let (hints, wait) = match client.events() {
             Ok(body) => {
                 // What happened before is not told again.
-                let opened = notes.send(Note::Hints(Hints::Coming)).and(notes.send(Note::Hint));
+                let opened =
+                    notes.send(Note::Hints(Hints::Coming)).and_then(|()| notes.send(Note::Hint));
                 if opened.is_err() {
                     return;
                 }
@@ -58,7 +59,7 @@ pub(super) fn listen(mut client: Client, prefix: &str, notes: &Sender<Note>) {
 }
 
 fn is_final(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 403 | 404 | 405)
+    matches!(status.as_u16(), 403..=405)
 }
 
 /// Reads until the stream ends, or is silent for too long; whether anything was said.
