@@ -154,7 +154,9 @@ fn scheduler(view: &View<'_>) -> Value {
         "last-update-time": date(view.catalogue.scheduler_heard),
         "supported-include-params": [],
         "views": views(view),
-        "id->doubt": each(view, |it| (!it.state.doubt.is_empty()).then(|| it.state.doubt.as_str().into())),
+        "id->doubt": each(view, |it| {
+            (!it.state.doubt.is_empty()).then(|| it.state.doubt.as_str().into())
+        }),
         "id->service": each(view, |it| Some(scheduled(it))),
     })
 }

@@ -25,7 +25,8 @@ impl Plane {
             if belongs.is_none_or(|it| it == runner) {
                 return true;
             }
-            tracing::warn!(service = %fact.id, runner = runner.name(), "a misplaced service is ended");
+            let (service, runner_name) = (&fact.id, runner.name());
+            tracing::warn!(%service, runner = runner_name, "a misplaced service is ended");
             runners.order(runner, Order::Delete(fact.id.clone()));
             false
         });

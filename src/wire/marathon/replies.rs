@@ -212,7 +212,8 @@ mod tests {
         let pointed = "View details at '/v2/deployments/ab-1'.";
         check(&format!(r#"{{"message":"{pointed}"}}"#), pointed, &["ab-1"]);
         check(
-            r#"{"message":"Object is not valid","details":[{"path":"/id","errors":["bad","worse"]}]}"#,
+            r#"{"message":"Object is not valid","details":[
+                {"path":"/id","errors":["bad","worse"]}]}"#,
             "Object is not valid; /id: bad, worse",
             &[],
         );

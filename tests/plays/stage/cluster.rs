@@ -165,7 +165,7 @@ impl Drop for Cluster {
 }
 
 /// How far the router believes its scheduler.
-pub(crate) fn view(router: &Router) -> String {
+fn view(router: &Router) -> String {
     let state = router.page("/state/scheduler")["state"].clone();
     state["views"]["marathon"]["view"].as_str().unwrap_or("").to_owned()
 }

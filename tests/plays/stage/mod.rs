@@ -10,7 +10,7 @@ mod service;
 mod wait;
 
 pub(crate) use client::{Connection, Response};
-pub(crate) use cluster::{Cluster, of_task, status, until_view, view};
+pub(crate) use cluster::{Cluster, of_task, status, until_view};
 pub(crate) use instance::{Instance, fronted};
 pub(crate) use process::{end_at_once, exists};
 pub(crate) use request::Request;

@@ -1,9 +1,9 @@
 //! Requests to Marathon: one at a time per client, each with a deadline, over one of several
 //! addresses.
 //!
-//! Each thread has a client of its own. Connections are not kept: on a fresh one it is known whether
-//! a request was heard. Who answers is asked again; who does not, or says that nobody leads, makes
-//! room for the next address.
+//! Each thread has a client of its own. Connections are not kept: on a fresh one it is known
+//! whether a request was heard. Who answers is asked again; who does not, or says that nobody
+//! leads, makes room for the next address.
 
 use super::credentials::{Credentials, Secret};
 use super::flows::{Answer, Call};

@@ -356,7 +356,8 @@ impl Flow<'_> {
             if !may_go(it, &self.deployments.ours) {
                 continue;
             }
-            tracing::warn!(deployment = it.id, apps = ?it.affected_apps, "a deployment that is stuck is cancelled");
+            let (deployment, apps) = (&it.id, &it.affected_apps);
+            tracing::warn!(deployment, ?apps, "a deployment that is stuck is cancelled");
             let target = format!("/v2/deployments/{}?force=true", it.id);
             let answer = (self.ask)(Call { method: Method::DELETE, target, body: None });
             cleared |= matches!(answer, Answer::Said(200..=299 | 404, _));

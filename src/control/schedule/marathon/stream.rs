@@ -42,8 +42,8 @@ pub(super) fn listen(mut client: Client, prefix: &str, notes: &Sender<Note>) {
                 if !std::mem::replace(&mut refused_before, true) {
                     tracing::info!(
                         status = status.as_u16(),
-                        "Marathon's event stream is refused; changes are seen by polling, and it is \
-                         asked for again every hour"
+                        "Marathon's event stream is refused; changes are seen by polling, and it \
+                         is asked for again every hour"
                     );
                 }
                 (Hints::Refused, REFUSED_PAUSE)

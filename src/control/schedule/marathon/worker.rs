@@ -20,7 +20,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 const CREATE_PATIENCE: Duration = Duration::from_secs(6 * 60);
 /// Pauses between tries to create: the first, which doubles, and the longest.
 const CREATE_PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
-/// An order that was not carried out is answered after so long, so that the next try is not at once.
+/// An order that was not carried out is answered after so long, so that the next try is not at
+/// once.
 const REST: Duration = Duration::from_secs(1);
 /// The longest such rest of a service that Marathon does not take, and how many are remembered.
 const REST_MAX: Duration = Duration::from_secs(30);
@@ -268,7 +269,8 @@ impl<R: Fn(Report)> Worker<R> {
             return;
         }
         let outcome = self.flow(|flow| flow.reconcile(service, tasks));
-        tracing::info!(%service, tasks, ?outcome, "the number of instances did not fit; it is set right");
+        let what = "the number of instances did not fit; it is set right";
+        tracing::info!(%service, tasks, ?outcome, "{what}");
         self.note(Note::Touched(service.clone()));
     }
 }

@@ -4,7 +4,8 @@ use super::*;
 use proptest::prelude::*;
 
 /// As Marathon 1.3 writes it: nulls, and health results by task.
-pub(crate) const OLD: &str = r#"{"apps":[{"id":"/waiter-service-a","cmd":"true","args":null,"user":null,
+pub(crate) const OLD: &str = r#"{"apps":[{"id":"/waiter-service-a","cmd":"true","args":null,
+  "user":null,
  "env":{},"instances":2,"cpus":0.1,"mem":32,"disk":0,"executor":"","constraints":[],"uris":[],
  "fetch":[],"storeUrls":[],"backoffSeconds":1,"backoffFactor":1.15,"maxLaunchDelaySeconds":3600,
  "container":null,"healthChecks":[],"readinessChecks":[],"dependencies":[],
@@ -14,7 +15,8 @@ pub(crate) const OLD: &str = r#"{"apps":[{"id":"/waiter-service-a","cmd":"true",
  "requirePorts":false,"tasksStaged":0,"tasksRunning":2,"tasksHealthy":1,"tasksUnhealthy":0,
  "deployments":[],"lastTaskFailure":null,"tasks":[
  {"id":"waiter-service-a.0aa-1","slaveId":"S0","host":"h1","state":"TASK_RUNNING",
-  "startedAt":"2016-11-01T10:00:01.000Z","stagedAt":"2016-11-01T10:00:00.500Z","ports":[31000,31001],
+  "startedAt":"2016-11-01T10:00:01.000Z","stagedAt":"2016-11-01T10:00:00.500Z",
+  "ports":[31000,31001],
   "version":"2016-11-01T10:00:00.000Z","ipAddresses":null,"appId":"/waiter-service-a",
   "healthCheckResults":[{"taskId":"waiter-service-a.0aa-1","firstSuccess":null,"lastSuccess":null,
    "lastFailure":null,"lastFailureCause":null,"consecutiveFailures":0,"alive":true}]},
@@ -23,19 +25,23 @@ pub(crate) const OLD: &str = r#"{"apps":[{"id":"/waiter-service-a","cmd":"true",
   "appId":"/waiter-service-a"}]}]}"#;
 
 /// As Marathon 1.10 writes it: absent keys, health results by instance.
-pub(crate) const NEW: &str = r#"{"apps":[{"id":"/waiter-service-b","cmd":"true","instances":1,"cpus":0.1,
- "mem":32,"disk":0,"gpus":0,"networks":[{"mode":"host"}],"role":"*","killSelection":"YOUNGEST_FIRST",
+pub(crate) const NEW: &str = r#"{"apps":[{"id":"/waiter-service-b","cmd":"true","instances":1,
+  "cpus":0.1,
+ "mem":32,"disk":0,"gpus":0,"networks":[{"mode":"host"}],"role":"*",
+  "killSelection":"YOUNGEST_FIRST",
  "unreachableStrategy":{"inactiveAfterSeconds":0,"expungeAfterSeconds":0},
  "versionInfo":{"lastScalingAt":"2021-05-01T10:00:00.000Z"},"tasksStaged":0,"tasksRunning":1,
  "tasksHealthy":0,"tasksUnhealthy":1,"deployments":[{"id":"d-1"}],
- "lastTaskFailure":{"appId":"/waiter-service-b","host":"h2","message":"Command exited with status 3",
+ "lastTaskFailure":{"appId":"/waiter-service-b","host":"h2",
+  "message":"Command exited with status 3",
   "state":"TASK_FAILED","taskId":"waiter-service-b.instance-9._app.1",
   "timestamp":"2021-05-01T10:00:05.000Z","version":"x","slaveId":"S1"},
  "tasks":[{"appId":"/waiter-service-b","id":"waiter-service-b.instance-9._app.2","host":"h2",
   "ports":[31005],"servicePorts":[10001],"ipAddresses":[{"ipAddress":"10.0.0.1","protocol":"IPv4"}],
   "slaveId":"S1","state":"TASK_RUNNING","stagedAt":"2021-05-01T10:00:06.000Z",
   "startedAt":"2021-05-01T10:00:07.000Z","version":"v","role":"*","localVolumes":[],
-  "healthCheckResults":[{"alive":false,"consecutiveFailures":2,"instanceId":"waiter-service-b.instance-9"}]}]}]}"#;
+  "healthCheckResults":[{"alive":false,"consecutiveFailures":2,
+  "instanceId":"waiter-service-b.instance-9"}]}]}]}"#;
 
 fn read(text: &str) -> Apps {
     Apps::read(text.as_bytes()).expect("a list of apps")
@@ -143,7 +149,8 @@ proptest! {
         let keys = ["instances", "tasks", "tasksRunning", "tasksStaged", "deployments",
             "lastTaskFailure", "id", "other"];
         let values = ["null", "-1", "1.5", "true", "\"x\"", "[]", "{}", "[[]]", "1e99"];
-        let odd = format!(r#"{{"id":"/odd","instances":1,"tasks":[],"{}":{}}}"#, keys[key], values[value]);
+        let (key, value) = (keys[key], values[value]);
+        let odd = format!(r#"{{"id":"/odd","instances":1,"tasks":[],"{key}":{value}}}"#);
         let text = format!(r#"{{"apps":[{odd},{{"id":"/fine","instances":1,"tasks":[]}}]}}"#);
         let apps = Apps::read(text.as_bytes()).expect("the list is one");
         prop_assert!(apps.apps.iter().any(|it| it.id == "/fine"));

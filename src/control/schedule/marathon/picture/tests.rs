@@ -1,8 +1,8 @@
 //! Stories of answers, believed and doubted.
 
-use super::super::mapping::Sandboxes;
 use super::*;
 use crate::base::address::Ipv4Addr;
+use crate::control::schedule::marathon::Sandboxes;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -225,8 +225,8 @@ proptest! {
     /// that; and an answer that is whole again ends all doubt.
     #[test]
     fn nothing_leaves_with_one_answer(kept in proptest::collection::vec(any::<bool>(), 12)) {
-        let whole: Vec<Value> =
-            (0..3).map(|n| app(&n.to_string(), 4, &[n * 4, n * 4 + 1, n * 4 + 2, n * 4 + 3])).collect();
+        let four = |n: u16| app(&n.to_string(), 4, &[n * 4, n * 4 + 1, n * 4 + 2, n * 4 + 3]);
+        let whole: Vec<Value> = (0..3).map(four).collect();
         let mut story = Story::new();
         story.answer(&whole);
         let before = story.known();
