@@ -7,11 +7,12 @@
 //!                                              └─ missing again and again, for long enough ─► gone
 //! ```
 //! An answer is compared with what was believed before. What is new is believed. What is missing
-//! is believed to be gone at once only where something explains it: we ended it, Marathon says that
-//! it failed, or the app has all the tasks it wants without it. Else it stays, and its service is *doubted*, until
-//! it has been missing from [`FEW`] answers in a row, or, where a whole service or all of its tasks
-//! are missing, from [`MANY`] and for the time of doubt. An answer that lacks much of everything is
-//! doubted as a whole. Must hold: an instance leaves for no other reason.
+//! is believed to be gone at once only where something explains it: we ended it, Marathon says
+//! that it failed, or the app has all the tasks it wants without it. Else it stays, and its
+//! service is *doubted*, until it has been missing from [`FEW`] answers in a row, or, where a
+//! whole service or all of its tasks are missing, from [`MANY`] and for the time of doubt. An
+//! answer that lacks much of everything is doubted as a whole. Must hold: an instance leaves for
+//! no other reason.
 
 use super::mapping::{self, Means};
 use crate::base::address::IpAddr;
