@@ -1,4 +1,5 @@
-//! How the cost of a publication grows with the world: `cargo bench --bench scale`.
+//! How the cost of a publication grows with the world: `cargo bench --bench scale`; with the
+//! argument `marathon` only what a poll of a large Marathon costs.
 //!
 //! The world of a million instances is published and freed once and not by criterion: one time says
 //! enough, and building it takes far longer than what is measured.
@@ -7,16 +8,23 @@
 
 use arc_swap::ArcSwap;
 use criterion::{BenchmarkId, Criterion};
+use std::fmt::Write as _;
 use std::hint::black_box;
+use std::io::{Read, Write as _};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use waiter::base::ids::{InstanceId, ShardId};
-use waiter::base::time::Date;
+use waiter::base::time::{Date, Duration};
 use waiter::control::publisher::Publisher;
-use waiter::core::aggregator::{Instance, State};
-use waiter::core::fact::InstanceFact;
+use waiter::control::schedule::marathon::{Answer, Means, Picture, Sandboxes};
+use waiter::core::aggregator::{Aggregator, DeploymentRules, Instance, State};
+use waiter::core::fact::{InstanceFact, Runner};
 use waiter::core::service::testing::description;
 use waiter::core::world::World;
 use waiter::mesh::clock;
+use waiter::wire::marathon::Apps;
 
 /// A service with so many healthy instances.
 fn state(name: &str, instances: u64) -> State {
@@ -136,10 +144,162 @@ fn a_million() {
     println!("a million instances: all freed in {:?}", clock::now() - began);
 }
 
+/// Apps of a large cluster, and tasks of each.
+const APPS: usize = 5_000;
+const TASKS: usize = 4;
+
+/// The answer of a Marathon with so many apps. Of every so many tasks one is another than in round
+/// 0.
+fn apps(round: usize, of: usize) -> Vec<u8> {
+    let mut text = String::from("{\"apps\":[");
+    for app in 0..APPS {
+        let id = service_name(app);
+        let comma = if app == 0 { "" } else { "," };
+        let _ = write!(
+            text,
+            r#"{comma}{{"id":"/{id}","cmd":"./serve --port $PORT0 --and --some --more --options",
+"cpus":0.1,"mem":128,"disk":0,"instances":{TASKS},"executor":"","constraints":[],"env":{{
+"WAITER_CLUSTER":"waiter","WAITER_SERVICE_ID":"{id}","WAITER_CPUS":"0.1","HOME":"/home/nobody"}},
+"labels":{{"source":"waiter","user":"nobody"}},"backoffSeconds":1,"backoffFactor":1.15,
+"maxLaunchDelaySeconds":300,"healthChecks":[{{"protocol":"HTTP","path":"/status","portIndex":0,
+"gracePeriodSeconds":300,"intervalSeconds":10,"timeoutSeconds":20,"maxConsecutiveFailures":3}}],
+"portDefinitions":[{{"port":10000,"protocol":"tcp"}}],"networks":[{{"mode":"host"}}],
+"version":"2021-05-01T10:00:00.000Z","tasksStaged":0,"tasksRunning":{TASKS},"tasksHealthy":{TASKS},
+"tasksUnhealthy":0,"deployments":[],"tasks":["#
+        );
+        for task in 0..TASKS {
+            let number = app * TASKS + task;
+            let instance =
+                if number.is_multiple_of(of) { number + round * 1_000_000 } else { number };
+            let comma = if task == 0 { "" } else { "," };
+            let _ = write!(
+                text,
+                r#"{comma}{{"appId":"/{id}","id":"{id}.instance-{instance:032x}._app.1",
+"host":"10.1.{}.{}","ports":[{}],"servicePorts":[10001],"slaveId":"9c3f2a6e-S{}",
+"ipAddresses":[{{"ipAddress":"10.1.0.1","protocol":"IPv4"}}],"state":"TASK_RUNNING",
+"stagedAt":"2021-05-01T10:00:06.000Z","startedAt":"2021-05-01T10:00:07.000Z",
+"version":"2021-05-01T10:00:00.000Z","role":"*","localVolumes":[],"healthCheckResults":[{{
+"alive":true,"consecutiveFailures":0,"firstSuccess":"2021-05-01T10:00:09.000Z",
+"lastSuccess":"2021-05-01T11:00:09.000Z","instanceId":"{id}.instance-{instance:032x}"}}]}}"#,
+                number % 50,
+                number / 1000,
+                31_000 + number % 1000,
+                number % 500
+            );
+        }
+        text.push_str("]}");
+    }
+    text.push_str("]}");
+    text.into_bytes()
+}
+
+fn service_name(app: usize) -> String {
+    format!("waiter-service-app{app}-ce797b64f894beeba0a9281563535500")
+}
+
+/// Answers every request with this, until its listener's process ends.
+fn serve(body: Vec<u8>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut stream = stream;
+            let _ = stream.read(&mut [0; 4096]);
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
+        }
+    });
+    address
+}
+
+fn get(address: SocketAddr) -> Vec<u8> {
+    let url = format!("http://{address}/v2/apps");
+    let mut answer = ureq::get(&url).call().expect("an answer");
+    answer.body_mut().with_config().limit(256 << 20).read_to_vec().expect("a body")
+}
+
+fn resident_mib() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    let pages: f64 = text.split(' ').nth(1).and_then(|it| it.parse().ok()).expect("a number");
+    pages * 4096.0 / f64::from(1 << 20)
+}
+
+/// The longest time for which a loop that does nothing was away, while this is done. On a machine of
+/// its own that is what the work costs the other cores.
+fn longest_gap(work: impl FnOnce()) -> Duration {
+    let ends = Arc::new(AtomicBool::new(false));
+    let told = ends.clone();
+    let watcher = thread::spawn(move || {
+        let (mut before, mut longest) = (clock::now(), Duration::ZERO);
+        while !told.load(Ordering::Relaxed) {
+            let now = clock::now();
+            longest = longest.max(now - before);
+            before = now;
+        }
+        longest
+    });
+    work();
+    ends.store(true, Ordering::Relaxed);
+    watcher.join().expect("it only counts")
+}
+
+/// A poll of a large Marathon, from the request to the changed states.
+fn a_large_marathon() {
+    let mut aggregator = Aggregator::new(DeploymentRules { min_failed: 2, min_hosts: 2 });
+    for app in 0..APPS {
+        aggregator.described(Arc::new(description(&service_name(app))));
+    }
+    let mut picture = Picture::new(Duration::from_secs(30));
+    let sandboxes = Sandboxes::default();
+    let address = |host: &str| host.parse().ok();
+    for (what, round, of) in [
+        ("all new", 0, 100),
+        ("nothing new", 0, 100),
+        ("1 % of the tasks new", 1, 100),
+        ("nothing new", 1, 100),
+    ] {
+        let body = apps(round, of);
+        let mib = body.len() as f64 / f64::from(1 << 20);
+        let server = serve(body);
+        let before = resident_mib();
+        let began = clock::now();
+        let bytes = get(server);
+        let got = clock::now();
+        let answer = Answer { begun: began, apps: Apps::read(&bytes).expect("a list") };
+        let read = clock::now();
+        let date = Date(1_800_000_000_000);
+        let prefix = "waiter-service-";
+        let means = Means { prefix, sandboxes: &sandboxes, address: &address, date };
+        let seen = picture.answered(answer, &means, read);
+        let compared = clock::now();
+        let told = seen.changed.len();
+        aggregator.changed(Runner::Marathon, seen.changed, &seen.gone, date);
+        let changed = aggregator.changes().len();
+        let ended = clock::now();
+        println!(
+            "{APPS} apps of {TASKS} tasks, {mib:.1} MiB, {what}: {:?} in all: got {:?}, read {:?}, \
+             compared {:?}, told {told}, aggregated {:?}, changed {changed}; {:.0} MiB more",
+            ended - began,
+            got - began,
+            read - got,
+            compared - read,
+            ended - compared,
+            resident_mib() - before,
+        );
+        assert!(seen.doubt.is_empty(), "{}", seen.doubt);
+    }
+}
+
 fn main() {
+    if std::env::args().any(|it| it == "marathon") {
+        let idle = longest_gap(|| thread::sleep(Duration::from_secs(3)));
+        let busy = longest_gap(a_large_marathon);
+        return println!("another core was away for {busy:?} at most, {idle:?} without polls");
+    }
     let mut criterion = Criterion::default().configure_from_args();
     one_change(&mut criterion);
     one_roster(&mut criterion);
     criterion.final_summary();
     a_million();
+    a_large_marathon();
 }

@@ -47,7 +47,7 @@ pub(super) fn find<'a>(
 fn show(id: &ServiceId, entry: &Entry, query: &Query, view: &View<'_>) -> Reply {
     let state = &entry.state;
     let mut shown = apps::common(entry, query);
-    shown.insert("instances".into(), instance::lists(id, state));
+    shown.insert("instances".into(), instance::lists(id, state, &view.base));
     let active = state.healthy.len() + state.unhealthy.len();
     shown.insert("num-active-instances".into(), active.into());
     shown.insert("router-id".into(), (*view.catalogue.router_id).into());

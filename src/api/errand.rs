@@ -2,8 +2,9 @@
 //!
 //! An errand runs on a thread of its own. It may wait, and nobody waits behind it.
 
-use super::about::About;
+use super::about::{About, View};
 use super::app;
+use super::logs::{self, Logs, Look};
 use super::ping::{self, Ping};
 use super::pool::Ask;
 use super::reply::Reply;
@@ -34,6 +35,8 @@ pub(super) enum Errand {
     },
     /// Send a health check to a service.
     Ping(Ping),
+    /// Look into the folder of an instance.
+    Logs(Logs),
 }
 
 /// What an errand works with.
@@ -44,6 +47,8 @@ pub(super) struct Tools<'a> {
     pub(super) catalogue: &'a ArcSwap<Catalogue>,
     /// How to ask the control thread.
     pub(super) ask: &'a Ask,
+    /// How to look into folders.
+    pub(super) look: &'a Look,
 }
 
 /// Carries an errand out.
@@ -52,6 +57,11 @@ pub(super) fn carry_out(errand: Errand, call: &Call, tools: &Tools<'_>) -> Reply
     match errand {
         Errand::Delete { service, timeout } => delete(&service, timeout, call, tools, end),
         Errand::Ping(ping) => ping::carry_out(&ping, call, tools, end),
+        Errand::Logs(logs) => {
+            let catalogue = tools.catalogue.load();
+            let view = View::new(&catalogue, tools.about, call, clock::date());
+            logs::carry_out(&logs, call, tools.look, &view)
+        }
     }
 }
 

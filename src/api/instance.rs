@@ -1,5 +1,6 @@
 //! Instances, as pages show them (api §4.2).
 
+use super::logs;
 use crate::base::ids::{InstanceId, ServiceId};
 use crate::core::aggregator::{Instance, State};
 use serde_json::{Value, json};
@@ -9,7 +10,8 @@ use std::sync::Arc;
 const ENDED_SHOWN: usize = 10;
 
 /// `active-instances`, `failed-instances` and `killed-instances`, each by start, then id.
-pub(super) fn lists(id: &ServiceId, state: &State) -> Value {
+pub(super) fn lists(id: &ServiceId, state: &State, base: &str) -> Value {
+    let id = (id, base);
     let active = state.healthy.iter().chain(&state.unhealthy);
     json!({
         "active-instances": list(id, active, Kind::Active),
@@ -22,7 +24,7 @@ pub(super) fn lists(id: &ServiceId, state: &State) -> Value {
 pub(super) fn healthy(state: &State) -> Value {
     let short = |it: &Arc<Instance>| {
         json!({
-            "host": it.fact.host.to_string(),
+            "host": logs::host_of(it),
             "id": it.fact.id.as_str(),
             "port": it.fact.ports.first(),
             "started-at": it.fact.started_at.iso(),
@@ -54,7 +56,7 @@ fn newest(list: &[Arc<Instance>]) -> &[Arc<Instance>] {
 }
 
 fn list<'a>(
-    id: &ServiceId,
+    id: (&ServiceId, &str),
     instances: impl IntoIterator<Item = &'a Arc<Instance>>,
     kind: Kind,
 ) -> Value {
@@ -63,8 +65,9 @@ fn list<'a>(
     sorted.into_iter().map(|it| whole(id, it, kind)).collect()
 }
 
-fn whole(service: &ServiceId, instance: &Instance, kind: Kind) -> Value {
+fn whole((service, base): (&ServiceId, &str), instance: &Instance, kind: Kind) -> Value {
     let fact = &instance.fact;
+    let host = logs::host_of(instance);
     let healthy = instance.healthy && kind == Kind::Active;
     let status = match kind {
         Kind::Active if healthy => "Healthy",
@@ -80,10 +83,11 @@ fn whole(service: &ServiceId, instance: &Instance, kind: Kind) -> Value {
         "health-check-status": instance.health_check_status,
         "flags": fact.flags.names().collect::<Vec<_>>(),
         "exit-code": fact.exit_code,
-        "host": fact.host.to_string(),
+        "host": host,
         "port": fact.ports.first(),
         "extra-ports": fact.ports.get(1..).unwrap_or_default(),
         "log-directory": fact.log_directory,
+        "log-url": logs::link(base, service, fact.id.as_str(), &host),
         "message": fact.message,
         "status": status,
         "failed?": kind == Kind::Failed,
@@ -91,6 +95,10 @@ fn whole(service: &ServiceId, instance: &Instance, kind: Kind) -> Value {
     });
     if let Some(error) = instance.health_check_error {
         shown["health-check-error"] = error.name().into();
+    }
+    if let Some(placement) = &fact.placement {
+        shown["marathon/slave-id"] = placement.agent.as_str().into();
+        shown["marathon/address"] = fact.host.to_string().into();
     }
     if let Some(pid) = fact.pid {
         shown["shell-scheduler/pid"] = pid.into();

@@ -6,12 +6,13 @@
 
 mod histograms;
 
-use super::about::View;
+use super::about;
 use super::reply::{Pieces, Reply};
 use crate::base::ids::ServiceId;
 use crate::base::time::Date;
 use crate::core::aggregator::Status;
 use crate::core::catalogue::{Catalogue, Entry};
+use crate::core::fact::{Sight, View};
 use http::StatusCode;
 use std::cmp::Reverse;
 use std::fmt::{Display, Write};
@@ -110,7 +111,7 @@ const HISTOGRAMS: [histograms::Family; 2] = [
 ];
 
 /// All numbers.
-pub(super) fn page(view: &View<'_>) -> Reply {
+pub(super) fn page(view: &about::View<'_>) -> Reply {
     let ranked = ranked(view);
     let rows = rows(&ranked);
     let mut body = Pieces::default();
@@ -133,7 +134,7 @@ pub(super) fn page(view: &View<'_>) -> Reply {
 }
 
 /// Each service that exists or was used, by requests.
-fn ranked<'a>(view: &View<'a>) -> Vec<Ranked<'a>> {
+fn ranked<'a>(view: &about::View<'a>) -> Vec<Ranked<'a>> {
     let told = |(_, it): &Ranked<'_>| it.exists || it.traffic.requests > 0;
     let mut all: Vec<_> = view.catalogue.services.iter().filter(told).collect();
     all.sort_by_key(|(id, it)| (Reverse(it.traffic.requests), *id));
@@ -188,7 +189,7 @@ impl Row {
 }
 
 /// Of the router as a whole.
-fn router(view: &View<'_>, body: &mut Pieces) {
+fn router(view: &about::View<'_>, body: &mut Pieces) {
     let catalogue = view.catalogue;
     head(body, "waiter_info", "gauge", "What runs here; always 1.");
     let labels = [("version", view.about.version.as_str()), ("router_id", &*catalogue.router_id)];
@@ -231,7 +232,49 @@ fn router(view: &View<'_>, body: &mut Pieces) {
     for (shard, clients) in catalogue.clients.iter().enumerate() {
         sample(body, name, &[("shard", &shard.to_string())], clients);
     }
+    views(catalogue, body);
     counters(catalogue, body);
+}
+
+/// How far those schedulers are believed that can be in doubt.
+fn views(catalogue: &Catalogue, body: &mut Pieces) {
+    if catalogue.views.is_empty() {
+        return;
+    }
+    let name = "waiter_scheduler_view";
+    head(body, name, "gauge", "How far a scheduler is believed: 1 at the state it is in.");
+    for (runner, view) in &catalogue.views {
+        for sight in [Sight::Unseen, Sight::Fresh, Sight::Stale, Sight::Doubted] {
+            let labels = [("scheduler", runner.name()), ("state", sight.name())];
+            sample(body, name, &labels, u8::from(view.sight == sight));
+        }
+    }
+    let mut each = |name: &str, kind: &str, help: &str, value: fn(&View) -> f64| {
+        head(body, name, kind, help);
+        for (runner, view) in &catalogue.views {
+            sample(body, name, &[("scheduler", runner.name())], value(view));
+        }
+    };
+    each("waiter_scheduler_view_since_seconds", "gauge", "Since when that is so.", |it| {
+        seconds(it.since)
+    });
+    each("waiter_scheduler_poll_seconds", "gauge", "How long the last poll took.", |it| {
+        it.poll_time.as_secs_f64()
+    });
+    each("waiter_scheduler_polls_total", "counter", "Polls of a scheduler.", |it| it.polls as f64);
+    each("waiter_scheduler_polls_failed_total", "counter", "Polls without an answer.", |it| {
+        it.polls_failed as f64
+    });
+    each(
+        "waiter_scheduler_answers_doubted_total",
+        "counter",
+        "Answers of which something was doubted.",
+        |it| it.answers_doubted as f64,
+    );
+    let name = "waiter_services_doubted";
+    head(body, name, "gauge", "Services of which the last answer is not believed yet.");
+    let doubted = |it: &&Arc<Entry>| it.exists && !it.state.doubt.is_empty();
+    sample(body, name, &[], catalogue.services.values().filter(doubted).count());
 }
 
 /// Sums of the router as a whole, since it began.

@@ -11,6 +11,7 @@ mod app;
 mod apps;
 mod errand;
 mod instance;
+mod logs;
 mod metrics;
 mod pages;
 mod ping;
@@ -31,4 +32,5 @@ mod plays;
 mod tests;
 
 pub use about::About;
+pub use logs::Look;
 pub use pool::{Ask, Joins, start};

@@ -4,7 +4,7 @@ use super::about::View;
 use super::errand::Errand;
 use super::query::{Query, decoded};
 use super::reply::Reply;
-use super::{app, apps, metrics, ping, resolve, settings, state, status, welcome};
+use super::{app, apps, logs, metrics, ping, resolve, settings, state, status, welcome};
 use crate::base::fault::{Class, Fault};
 use crate::wire::call::Call;
 use http::Method;
@@ -34,6 +34,10 @@ pub(super) fn answer(call: &Call, view: &View<'_>) -> Step {
         _ => {
             if let Some(id) = segment(path, b"/apps/") {
                 return app::page(&id, call, query, view);
+            }
+            let above = path.strip_suffix(b"/logs").unwrap_or_default();
+            if let Some(id) = segment(above, b"/apps/") {
+                return logs::page(&id, call, query, view);
             }
             match segment(path, b"/state/") {
                 Some(name) => state::page(&name, call, view),

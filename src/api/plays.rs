@@ -2,10 +2,12 @@
 //! made-up listener.
 
 use super::fixture::{KITCHEN, Outcome, Router, call, id, outcome};
+use super::logs::Look;
 use super::pool::{Ask, ERRANDS_MAX, Joins, start};
 use crate::base::address::SocketAddr;
 use crate::base::time::Duration;
 use crate::core::catalogue::{Catalogue, Demand, Done, Entry};
+use crate::core::sandbox::{Item, Kind};
 use crate::mesh::Bell;
 use crate::wire::call::{Answer, Call};
 use arc_swap::ArcSwap;
@@ -36,9 +38,17 @@ impl Play {
         let ask: Ask =
             Arc::new(move |what, done| demand.send((what, done)).expect("the play is on"));
         let catalogue = Arc::new(ArcSwap::from_pointee(catalogue));
+        let look: Look = Arc::new(|runner, wanted| match wanted.folder.as_str() {
+            "none" => Ok(None),
+            "hidden" => Err("it may not be read".into()),
+            _ => Ok(Some(vec![
+                Item { name: "stdout".into(), size: 5, kind: Kind::File("file:/s".into()) },
+                Item { name: runner.name().into(), size: 0, kind: Kind::Folder("a b".into()) },
+            ])),
+        });
         let answer = vec![(answer, Arc::new(Bell::default()))];
         let joins =
-            Joins { calls: given, answers: answer, catalogue: catalogue.clone(), ask, about };
+            Joins { calls: given, answers: answer, catalogue: catalogue.clone(), ask, look, about };
         let thread = start(joins).expect("threads");
         Self { calls, answers, catalogue, demands, thread }
     }
@@ -74,6 +84,29 @@ impl Play {
 
 fn deletion(timeout: &str) -> String {
     format!("DELETE /apps/{}{timeout}", id("kitchen"))
+}
+
+#[test]
+fn the_folder_of_an_instance_is_shown() {
+    let play = Play::new(None);
+    let service = id("kitchen");
+    let logs = format!("GET /apps/{service}/logs?instance-id={service}.i20&host=127.0.0.1");
+    play.send(&logs, &[]);
+    let answer = play.answer();
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let link =
+        format!("/apps/{service}/logs?instance-id={service}.i20&host=127.0.0.1&directory=a%20b");
+    let expected = json!([
+        {"name": "stdout", "size": 5, "type": "file", "url": "file:/s"},
+        {"name": "local", "size": 0, "type": "directory", "url": link},
+    ]);
+    assert_eq!(answer.json(), expected);
+    for (folder, status) in [("none", 404), ("hidden", 502)] {
+        play.send(&format!("{logs}&directory={folder}"), &[]);
+        assert_eq!(play.answer().status, status, "{folder}");
+    }
+    play.send(&logs, &[("origin", "http://a.page")]);
+    assert_eq!(play.answer().status, 403);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 use super::about::{About, View};
 use super::errand::{self, Errand, Tools};
+use super::logs::Look;
 use super::pages::{self, Step};
 use super::reply::Reply;
 use crate::base::fault::{Class, Fault};
@@ -40,6 +41,8 @@ pub struct Joins {
     pub catalogue: Arc<ArcSwap<Catalogue>>,
     /// How to ask the control thread.
     pub ask: Ask,
+    /// How to look into the folders of instances.
+    pub look: Look,
     /// What never changes.
     pub about: About,
 }
@@ -55,8 +58,9 @@ impl fmt::Debug for Joins {
 /// # Errors
 /// A thread could not be started.
 pub fn start(joins: Joins) -> io::Result<JoinHandle<()>> {
-    let Joins { calls, answers, catalogue, ask, about } = joins;
-    let desk = Arc::new(Desk { answers, catalogue, ask, about, errands: Arc::default() });
+    let Joins { calls, answers, catalogue, ask, look, about } = joins;
+    let desk = Desk { answers, catalogue, ask, look, about, errands: Arc::default() };
+    let desk = Arc::new(desk);
     let mut workers = Vec::new();
     for number in 0..WORKERS {
         workers.push(Worker::start(number, Arc::clone(&desk))?);
@@ -100,6 +104,7 @@ struct Desk {
     answers: Vec<(Sender<Answer>, Arc<Bell>)>,
     catalogue: Arc<ArcSwap<Catalogue>>,
     ask: Ask,
+    look: Look,
     about: About,
     /// As many references as errands are under way, and one.
     errands: Arc<()>,
@@ -124,7 +129,12 @@ impl Desk {
         }
         let desk = Arc::clone(self);
         let thread = Builder::new().name("api-errand".into()).spawn(move || {
-            let tools = Tools { about: &desk.about, catalogue: &desk.catalogue, ask: &desk.ask };
+            let tools = Tools {
+                about: &desk.about,
+                catalogue: &desk.catalogue,
+                ask: &desk.ask,
+                look: &desk.look,
+            };
             let reply = errand::carry_out(errand, &call, &tools);
             desk.answer(&call, reply);
             drop(one);

@@ -10,6 +10,7 @@ use crate::base::ids::ServiceId;
 use crate::base::time::{Date, Duration};
 use crate::core::aggregator::{Instance, State};
 use crate::core::catalogue::Entry;
+use crate::core::fact::{self, Runner};
 use crate::core::histogram::Histogram;
 use crate::core::slots::Gate;
 use crate::wire::call::Call;
@@ -152,8 +153,32 @@ fn scheduler(view: &View<'_>) -> Value {
         "type": view.about.settings.pointer("/scheduler-config/kind"),
         "last-update-time": date(view.catalogue.scheduler_heard),
         "supported-include-params": [],
+        "views": views(view),
+        "id->doubt": each(view, |it| {
+            (!it.state.doubt.is_empty()).then(|| it.state.doubt.as_str().into())
+        }),
         "id->service": each(view, |it| Some(scheduled(it))),
     })
+}
+
+/// How far those schedulers are believed that can be in doubt.
+fn views(view: &View<'_>) -> Value {
+    let one = |(runner, it): (&Runner, &fact::View)| {
+        let shown = json!({
+            "view": it.sight.name(),
+            "since": it.since.iso(),
+            "why": it.why,
+            "believed-at": date(it.heard),
+            "place": it.place,
+            "event-stream": it.hints.name(),
+            "polls": it.polls,
+            "polls-failed": it.polls_failed,
+            "answers-doubted": it.answers_doubted,
+            "poll-ms": millis(it.poll_time),
+        });
+        (runner.name().to_owned(), shown)
+    };
+    Value::Object(view.catalogue.views.iter().map(one).collect())
 }
 
 fn scaling(entry: &Entry) -> Value {
@@ -215,6 +240,8 @@ fn slots(entry: &Entry) -> Value {
 fn scheduled(entry: &Entry) -> Value {
     let mut shown = counts(&entry.state);
     shown["exists?"] = entry.exists.into();
+    shown["scheduler"] = entry.state.runner.map(Runner::name).into();
+    shown["doubt"] = entry.state.doubt.as_str().into();
     shown["failed"] = entry.state.failed.len().into();
     shown["killed"] = entry.state.killed.len().into();
     shown

@@ -52,6 +52,9 @@ pub struct Limits {
     pub eject_base: Duration,
     /// Longest ejection.
     pub eject_max: Duration,
+    /// Largest answer of a scheduler that is asked over the network: the list of all apps of a
+    /// large cluster has tens of megabytes.
+    pub scheduler_answer_bytes: u64,
 }
 
 impl Limits {
@@ -80,6 +83,7 @@ impl Limits {
         queue_bytes: 256 << 20,
         eject_base: Duration::from_secs(10),
         eject_max: Duration::from_secs(300),
+        scheduler_answer_bytes: 256 << 20,
     };
 
     /// Small bounds: a simulator or a fuzzer reaches every one of them.

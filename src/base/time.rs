@@ -66,6 +66,13 @@ impl Date {
         )
     }
 
+    /// Reads an ISO-8601 date with a time zone; none if it is no such date, or before 1970.
+    pub fn parse(text: &str) -> Option<Self> {
+        let format = &time::format_description::well_known::Rfc3339;
+        let date = time::OffsetDateTime::parse(text, format).ok()?;
+        u64::try_from(date.unix_timestamp_nanos() / 1_000_000).ok().map(Self)
+    }
+
     /// Time from `earlier` to here; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
@@ -84,5 +91,11 @@ mod tests {
     fn dates_are_iso_with_millis() {
         assert_eq!(Date(1_704_164_645_678).iso(), "2024-01-02T03:04:05.678Z");
         assert_eq!(Date(0).iso(), "1970-01-01T00:00:00.000Z");
+        for text in ["2024-01-02T03:04:05.678Z", "2024-01-02T04:04:05.678+01:00"] {
+            assert_eq!(Date::parse(text), Some(Date(1_704_164_645_678)));
+        }
+        for text in ["", "now", "1969-01-01T00:00:00Z", "2024-13-02T03:04:05Z"] {
+            assert_eq!(Date::parse(text), None, "{text}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The host a router starts on: what it offers, and what must be said before anything is started.
 
-use crate::config::{Config, Scheduler};
+use crate::config::Config;
+use crate::core::fact::Runner;
 use rlimit::Resource;
 use std::ops::RangeInclusive;
 
@@ -27,7 +28,7 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
     check_io_uring()?;
     check_memlock(config.cores.len() as u64 + 1)?;
     raise_files();
-    if config.scheduler != Scheduler::Absent {
+    if config.defaults.runners.list().contains(&Runner::Local) {
         check_ports(&config.ports);
     }
     Ok(())

@@ -5,5 +5,6 @@ mod host;
 pub mod instance;
 mod listeners;
 pub mod load;
+mod schedulers;
 pub mod serve;
 mod sockets;

@@ -3,19 +3,17 @@
 use crate::api::{self, About};
 use crate::base::time::Duration;
 use crate::cmd::listeners::{self, Bound};
-use crate::cmd::{host, sockets};
-use crate::config::{AccessLog, Config, File, Log, Scheduler, Written};
+use crate::cmd::{host, schedulers, sockets};
+use crate::config::{AccessLog, Config, File, Log, Written};
 use crate::control::access_log::{self, Destination};
 use crate::control::data_dir::DataDir;
 use crate::control::prober::Prober;
 use crate::control::publisher::Publisher;
-use crate::control::schedule::{self, LocalScheduler};
 use crate::control::shelf::{Kept, Shelf};
 use crate::control::store::{Embedded, Keeper};
 use crate::control::{Ended, Event, Plane, Terms};
 use crate::core::aggregator::DeploymentRules;
 use crate::core::catalogue::Catalogue;
-use crate::core::fact::Order;
 use crate::core::gc::{Collector, Failures, LastUse};
 use crate::core::letter::Notice;
 use crate::core::route::Hosts;
@@ -152,13 +150,13 @@ impl Router {
         let catalogue = Arc::new(ArcSwap::from_pointee(Catalogue::default()));
         let (posts, post) = mesh::join(config.cores.len(), || notices(&events));
         let prober = Prober::start(events.clone()).map_err(rings)?;
-        let orders = start_scheduler(&config, &data_dir, &events)?;
+        let runners = schedulers::start(&config, &data_dir, &events)?;
         let router_id: Arc<str> = format!("{:x}", clock::date().0).into();
         let kept = open_store(&config, &data_dir, &catalogue, &router_id)?;
         let plane = Plane::new(
             terms(&config, router_id),
             post,
-            orders,
+            runners,
             prober,
             Publisher::new(worlds.clone()),
             kept,
@@ -167,7 +165,8 @@ impl Router {
         let ways = posts.iter().map(|it| it.bell().clone()).collect();
         let settings = Arc::new(settings(&config, &listeners));
         let about = about(&config, &settings, &listeners, &path);
-        let answers = start_api(ways, called, (&catalogue, about), &events)?;
+        let answers =
+            start_api(ways, called, (&catalogue, about, schedulers::look(&config)), &events)?;
         let writer = start_access_log(&config)?;
         let mut shards = Vec::new();
         for ((post, answers), core) in posts.into_iter().zip(answers).zip(&config.cores) {
@@ -228,30 +227,6 @@ fn notices(events: &SyncSender<Event>) -> Notices {
     })
 }
 
-fn start_scheduler(
-    config: &Config,
-    data_dir: &DataDir,
-    events: &SyncSender<Event>,
-) -> Result<Option<Sender<Order>>, String> {
-    if config.scheduler == Scheduler::Absent {
-        return Ok(None);
-    }
-    let (orders, ordered) = channel();
-    let (events, ended) = (events.clone(), events.clone());
-    let mut settings = schedule::Settings::new(data_dir, &config.cluster, &host::user());
-    settings.ports = config.ports.clone();
-    let thread = LocalScheduler::start(settings, ordered, move |report| {
-        let _ = events.send(Event::Scheduler(report));
-    })
-    .map_err(|error| format!("cannot start the local scheduler: {error}"))?;
-    let watcher = std::thread::Builder::new().name("scheduler-end".into()).spawn(move || {
-        let _ = thread.join();
-        let _ = ended.send(Event::SchedulerEnded);
-    });
-    watcher.map_err(|error| format!("cannot start a thread: {error}"))?;
-    Ok(Some(orders))
-}
-
 /// Opens the store and reads what an earlier run left there.
 fn open_store(
     config: &Config,
@@ -276,8 +251,8 @@ fn terms(config: &Config, router_id: Arc<str>) -> Terms {
         router_id,
         gc_interval: config.gc_interval,
         broken_timeout: config.broken_timeout,
-        // All instances run on one host here, so one host is enough to conclude from.
-        deployment: DeploymentRules { min_failed: 2, min_hosts: 1 },
+        // Of what runs on this host alone, one host is enough to conclude from.
+        deployment: DeploymentRules { min_failed: 2, min_hosts: config.marathon.min_hosts },
         drain: config.drain,
     }
 }
@@ -307,7 +282,7 @@ fn start_control(
 fn start_api(
     bells: Vec<Arc<Bell>>,
     called: Receiver<Call>,
-    (catalogue, about): (&Arc<ArcSwap<Catalogue>>, About),
+    (catalogue, about, look): (&Arc<ArcSwap<Catalogue>>, About, api::Look),
     events: &SyncSender<Event>,
 ) -> Result<Vec<Receiver<Answer>>, String> {
     let (senders, answers): (Vec<Sender<Answer>>, Vec<_>) = bells.iter().map(|_| channel()).unzip();
@@ -319,6 +294,7 @@ fn start_api(
         ask: Arc::new(move |demand, reply| {
             let _ = events.send(Event::Demand(demand, reply));
         }),
+        look,
         about,
     })
     .map_err(|error| format!("cannot start the API's threads: {error}"))?;
@@ -361,7 +337,7 @@ fn settings(config: &Config, listeners: &[Bound]) -> Settings {
         defaults: config.defaults.clone(),
         launch_from: config.launch_from.clone(),
         trust_forwarded: config.trust_forwarded.clone(),
-        launches: config.scheduler != Scheduler::Absent,
+        launches: !config.defaults.runners.list().is_empty(),
         queues: Queues::new(&config.limits),
         clients: Clients::new(
             config.cores.len(),

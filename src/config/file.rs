@@ -172,7 +172,7 @@ mod tests {
                 "a.toml: port: no such key; did you mean ports?",
                 "a.toml: queue-timeout-ms = -1: expected a whole number",
                 "a.toml: queue_timeout_ms: no such key; did you mean queue-timeout-ms?",
-                "a.toml: scheduler = k8s: expected local or none",
+                "a.toml: scheduler = k8s: expected local, marathon or none",
                 "a.toml: speed: no such key; waiter serve --print-config shows all there are",
             ]
         );

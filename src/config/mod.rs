@@ -5,6 +5,7 @@
 
 mod file;
 mod io;
+mod marathon;
 mod mistakes;
 mod resolve;
 mod resolved;
@@ -14,5 +15,6 @@ mod written;
 
 pub use file::File;
 pub use io::{Driver, Io, RING_FEATURES, WrittenIo};
-pub use resolved::{AccessLog, Config, Log, Scheduler};
+pub use marathon::{Auth, Marathon, WrittenMarathon};
+pub use resolved::{AccessLog, Config, Log};
 pub use written::{Bounds, Written};

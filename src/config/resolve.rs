@@ -2,13 +2,14 @@
 
 use super::file::File;
 use super::mistakes::Mistakes;
-use super::resolved::{AccessLog, Config, Log, Scheduler};
+use super::resolved::{AccessLog, Config, Log};
 use super::written::{Bounds, Written};
 use crate::base::address::{IpAddr, SocketAddr};
 use crate::base::ids::SHARDS_MAX;
 use crate::base::limits::Limits;
 use crate::base::time::Duration;
-use crate::core::service::{Defaults, Description, parse_static};
+use crate::core::fact::Runner;
+use crate::core::service::{Defaults, Description, Runners, parse_static};
 use ipnet::IpNet;
 use std::ops::RangeInclusive;
 use tracing::level_filters::LevelFilter;
@@ -59,12 +60,13 @@ impl Written {
 
     /// The settings that follow; a mistaken one is replaced by any right one.
     fn checked(&self, allowed: &[usize], mistakes: &mut Mistakes) -> Config {
-        let defaults = self.defaults(mistakes);
+        let mut defaults = self.defaults(mistakes);
+        defaults.runners = self.runners(&defaults, mistakes);
         Config {
             listen: self.listen(mistakes),
             cores: self.cores(allowed, mistakes),
             data_dir: self.data_dir(mistakes),
-            scheduler: self.scheduler(mistakes),
+            marathon: self.marathon.resolve(mistakes),
             fronted: self.fronted(&defaults, mistakes),
             fronted_as_written: self.fronted.clone(),
             ports: self.ports(mistakes),
@@ -138,15 +140,36 @@ impl Written {
         path.clone()
     }
 
-    fn scheduler(&self, mistakes: &mut Mistakes) -> Scheduler {
-        match self.scheduler.as_deref() {
-            None | Some("local") => Scheduler::Local,
-            Some("none") => Scheduler::Absent,
-            Some(other) => {
-                mistakes.add("scheduler", other, "expected local or none");
-                Scheduler::Absent
+    /// What runs instances; the first runs services that do not choose.
+    fn runners(&self, defaults: &Defaults, mistakes: &mut Mistakes) -> Runners {
+        let mut runners = Runners::new(Vec::new());
+        let text = self.scheduler.as_deref().unwrap_or("local");
+        if text == "none" {
+            return runners;
+        }
+        for name in text.split(',').map(str::trim) {
+            match Runner::parse(name) {
+                Some(it) if runners.list().contains(&it) => {
+                    mistakes.add("scheduler", text, format_args!("{name} is given twice"));
+                }
+                Some(it) => runners.add(it),
+                None => {
+                    mistakes.add("scheduler", name, "expected local, marathon or none");
+                }
             }
         }
+        if runners.list().contains(&Runner::Marathon) {
+            if self.marathon.marathon.as_deref().is_none_or(|it| it == "none") {
+                mistakes.add("scheduler", text, "say where Marathon is, with marathon");
+            }
+            let plain = |it: u8| it.is_ascii_lowercase() || it.is_ascii_digit() || it == b'-';
+            let prefix = &defaults.service_prefix;
+            if !prefix.bytes().all(plain) || prefix.starts_with('-') {
+                let expected = "Marathon's ids are of lower-case letters, digits and dashes";
+                mistakes.add("service-prefix", prefix, expected);
+            }
+        }
+        runners
     }
 
     fn fronted(&self, defaults: &Defaults, mistakes: &mut Mistakes) -> Vec<Description> {

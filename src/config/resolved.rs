@@ -1,10 +1,12 @@
 //! The settings of a router, as resolved, and how they are shown.
 
 use super::io::Io;
+use super::marathon::Marathon;
 use super::written::{Bounds, Written};
 use crate::base::address::SocketAddr;
 use crate::base::limits::Limits;
 use crate::base::time::Duration;
+use crate::core::fact::Runner;
 use crate::core::service::{Defaults, Description};
 use ipnet::IpNet;
 use std::ops::RangeInclusive;
@@ -19,8 +21,8 @@ pub struct Config {
     pub cores: Vec<usize>,
     /// Where to keep things.
     pub data_dir: PathBuf,
-    /// What runs instances.
-    pub scheduler: Scheduler,
+    /// The Marathon scheduler, of use where it is among those of `defaults`.
+    pub marathon: Marathon,
     /// Servers that exist.
     pub fronted: Vec<Description>,
     /// The same, as they were written.
@@ -70,7 +72,8 @@ impl Config {
             listen: self.listen.iter().map(ToString::to_string).collect(),
             cores: Some(cores.join(",")),
             data_dir: Some(self.data_dir.clone()),
-            scheduler: Some(self.scheduler.name().to_owned()),
+            scheduler: Some(self.scheduler()),
+            marathon: self.marathon.to_written(),
             fronted: self.fronted_as_written.clone(),
             ports: Some(format!("{}-{}", self.ports.start(), self.ports.end())),
             hostname: self.hostnames.clone(),
@@ -131,37 +134,49 @@ impl Config {
     /// the original's clients look for.
     pub fn to_json(&self) -> serde_json::Value {
         let mut json = serde_json::to_value(self.to_written()).expect("plain values and lists");
-        let scheduler = self.scheduler.name();
         json["cluster-config"] = serde_json::json!({
             "name": self.cluster,
             "service-prefix": self.defaults.service_prefix,
             "min-routers": 1,
         });
-        json["scheduler-config"] = serde_json::json!({
-            "kind": scheduler,
-            scheduler: { "port-range": [self.ports.start(), self.ports.end()] },
-        });
-        json["scheduler-syncer-interval-secs"] = 5.into();
+        json["scheduler-config"] = self.scheduler_json();
+        let interval = match self.defaults.runners.list() {
+            [Runner::Marathon, ..] => self.marathon.poll.as_secs().max(1),
+            _ => 5,
+        };
+        json["scheduler-syncer-interval-secs"] = interval.into();
         json
     }
-}
 
-/// What runs instances.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Scheduler {
-    /// Processes of this host.
-    Local,
-    /// Nothing: only servers that exist are fronted.
-    Absent,
-}
+    /// What runs instances, as it is written.
+    fn scheduler(&self) -> String {
+        let names: Vec<&str> = self.defaults.runners.list().iter().map(|it| it.name()).collect();
+        if names.is_empty() { "none".to_owned() } else { names.join(",") }
+    }
 
-impl Scheduler {
-    /// As it is written.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Local => "local",
-            Self::Absent => "none",
-        }
+    /// As the original's clients look for it.
+    fn scheduler_json(&self) -> serde_json::Value {
+        let one = |runner: &Runner| match runner {
+            Runner::Local => {
+                serde_json::json!({ "port-range": [self.ports.start(), self.ports.end()] })
+            }
+            Runner::Marathon => serde_json::json!({
+                "url": self.marathon.urls.join(","),
+                "mesos-slave-port": self.marathon.agent_port,
+            }),
+        };
+        let runners = self.defaults.runners.list();
+        let (kind, inner) = match runners {
+            [] => ("none", serde_json::json!({})),
+            [only] => (only.name(), one(only)),
+            [first, ..] => {
+                let all = runners.iter().map(|it| (it.name().to_owned(), one(it)));
+                let all: serde_json::Map<_, _> = all.collect();
+                let name = first.name();
+                ("composite", serde_json::json!({"components": all, "default-scheduler": name}))
+            }
+        };
+        serde_json::json!({ "kind": kind, kind: inner })
     }
 }
 

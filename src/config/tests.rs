@@ -21,6 +21,17 @@ listen = ['127.0.0.1:1', '[::1]:2']
 cores = '0-0,0-0'
 data-dir = '/d'
 scheduler = 'none'
+marathon = 'http://m:1,https://n:2'
+marathon-auth = 'basic:/pw'
+marathon-ca = '/ca'
+marathon-user = 'bob'
+marathon-init = ['init', '-v']
+marathon-poll-ms = 100
+marathon-timeout-ms = 200
+marathon-doubt-secs = 86400
+marathon-min-hosts = 1
+mesos-agent-port = 5050
+mesos-agent-dir = '/mesos'
 static = ['a=127.0.0.1:1;concurrency-level=2']
 ports = '20000-20001'
 hostname = ['my.example', '[::2]']
@@ -112,6 +123,44 @@ fn all_mistakes_are_reported_at_once() {
 }
 
 #[test]
+fn schedulers_are_named_in_order_and_marathon_has_an_address() {
+    use crate::core::fact::Runner::{Local, Marathon};
+    for (text, expected) in [
+        ("scheduler = 'none'", vec![]),
+        ("scheduler = 'local'", vec![Local]),
+        ("scheduler = 'marathon'\nmarathon = 'http://m:8080/'", vec![Marathon]),
+        ("scheduler = 'marathon, local'\nmarathon = 'https://[::1]:1'", vec![Marathon, Local]),
+    ] {
+        assert_eq!(from_file(text).defaults.runners.list(), expected, "{text}");
+    }
+    let composite = from_file("scheduler = 'local,marathon'\nmarathon = 'http://m:1'").to_json();
+    assert_eq!(composite["scheduler-config"]["kind"], "composite");
+    assert_eq!(composite["scheduler-config"]["composite"]["default-scheduler"], "local");
+    for (text, expected) in [
+        ("scheduler = 'marathon'", "scheduler = marathon: say where Marathon is, with marathon"),
+        ("scheduler = 'local,local'", "scheduler = local,local: local is given twice"),
+        (
+            "marathon = 'm:8080'",
+            "marathon = m:8080: expected http://HOST:PORT or https://HOST:PORT",
+        ),
+        (
+            "marathon = 'http://u:p@m:1'",
+            "marathon = …@m:1: a password does not belong here; see marathon-auth",
+        ),
+        ("marathon = 'http://m:1,http://m:1'", "marathon = http://m:1: it is given twice"),
+        ("marathon-auth = 'secret'", "marathon-auth = …: expected basic:FILE or token:FILE"),
+        (
+            "scheduler = 'marathon'\nmarathon = 'http://m'\nservice-prefix = 'A_'",
+            "service-prefix = A_: Marathon's ids are of lower-case letters, digits and dashes",
+        ),
+    ] {
+        let file = File::parse("a.toml".into(), text);
+        let mistakes = Written::default().resolve_over(file, &[0]).expect_err("a mistake");
+        assert_eq!(mistakes, [format!("a.toml: {expected}")], "{text}");
+    }
+}
+
+#[test]
 fn a_mistake_within_a_static_service_is_one_line() {
     let written = Written { fronted: vec!["x=1;what=1".into()], ..Written::default() };
     assert_eq!(
@@ -140,7 +189,7 @@ fn every_number_has_a_least_and_a_greatest_value() {
             assert!(mistakes.len() == 1 && mistakes[0].starts_with(&begin), "{mistakes:?}");
         }
     }
-    assert_eq!(numbers, 26);
+    assert_eq!(numbers, 31);
     // The command line takes more digits than a file.
     let mut written = Written { broken_service_timeout_mins: Some(u64::MAX), ..Written::default() };
     written.bounds.max_waiting = Some(u64::MAX);

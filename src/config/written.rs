@@ -1,6 +1,7 @@
 //! The settings of a router, as they are written.
 
 use super::io::WrittenIo;
+use super::marathon::WrittenMarathon;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -19,9 +20,14 @@ pub struct Written {
     /// Where launches, output of instances and the store are kept [default: .waiter]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// What runs instances: local (processes of this host) or none [default: local]
-    #[arg(long, value_name = "NAME")]
+    /// What runs instances: local (processes of this host), marathon, both with a comma between
+    /// (the first runs services that do not choose) or none [default: local]
+    #[arg(long, value_name = "NAME,...")]
     pub scheduler: Option<String>,
+    /// The Marathon scheduler.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub marathon: WrittenMarathon,
     /// Front existing servers: NAME=ADDR:PORT,...;PARAMETER=VALUE;...; repeatable
     #[arg(long = "static", value_name = "SPEC")]
     #[serde(rename = "static")]
@@ -146,6 +152,7 @@ impl Written {
             cores: self.cores.or(file.cores),
             data_dir: self.data_dir.or(file.data_dir),
             scheduler: self.scheduler.or(file.scheduler),
+            marathon: self.marathon.over(file.marathon),
             fronted: list(self.fronted, file.fronted),
             ports: self.ports.or(file.ports),
             hostname: list(self.hostname, file.hostname),

@@ -38,19 +38,21 @@ impl Plane {
             Ending::Cutting(until) if now < until => return None,
             Ending::Draining(_) | Ending::Cutting(_) => {}
         }
-        // The scheduler's thread returns when all instances are gone; who started it waits for it.
-        self.order(Order::End);
+        // A scheduler's thread returns when all that ends with it is gone; who started it waits.
+        self.runners.order_all(&Order::End);
         let cut_short = matches!(self.ending, Some(Ending::Cutting(_)));
         Some(if cut_short { Ended::CutShort } else { Ended::Drained })
     }
 
     /// While the scheduler ends its instances: another request to end does not wait for them.
     pub(super) fn end_at_once(&mut self, events: &Receiver<Event>) {
-        while let Ok(event) = events.recv() {
-            match event {
-                Event::End => self.order(Order::EndNow),
-                Event::SchedulerEnded => return,
-                _ => {}
+        let mut left = self.runners.count();
+        while left > 0 {
+            match events.recv() {
+                Ok(Event::End) => self.runners.order_all(&Order::EndNow),
+                Ok(Event::SchedulerEnded(_)) => left -= 1,
+                Ok(_) => {}
+                Err(_) => return,
             }
         }
     }

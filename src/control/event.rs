@@ -3,7 +3,7 @@
 use crate::base::ids::{InstanceId, ServiceId};
 use crate::core::aggregator::Outcome;
 use crate::core::catalogue::{Demand, Done};
-use crate::core::fact::Report;
+use crate::core::fact::{Report, Runner};
 use crate::core::letter::Notice;
 use crate::core::slots::Instance;
 use std::sync::Arc;
@@ -26,6 +26,6 @@ pub enum Event {
     Demand(Demand, Sender<Done>),
     /// Somebody asked the router to end.
     End,
-    /// The scheduler's thread has ended: all instances are gone.
-    SchedulerEnded,
+    /// This scheduler's thread has ended; those instances that end with it are gone.
+    SchedulerEnded(Runner),
 }

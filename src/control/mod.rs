@@ -1,6 +1,7 @@
 //! The control plane: what talks to the world beside requests, and decides.
 
 pub mod access_log;
+mod believing;
 pub mod books;
 mod chance;
 pub mod data_dir;
@@ -10,6 +11,7 @@ mod mutations;
 pub mod plane;
 pub mod prober;
 pub mod publisher;
+pub mod runners;
 pub mod schedule;
 pub mod shelf;
 pub mod store;
@@ -17,3 +19,4 @@ mod watch;
 
 pub use event::Event;
 pub use plane::{Ended, Plane, Terms};
+pub use runners::Runners;

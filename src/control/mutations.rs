@@ -49,7 +49,7 @@ impl Plane {
         if self.creating.insert(id.clone()) {
             tracing::info!(service = %id, "starting a service");
             let count = description.parameters.min_instances.max(1);
-            self.order(Order::Create(description.clone(), count));
+            self.order(id, Order::Create(description.clone(), count));
         }
     }
 
@@ -102,7 +102,7 @@ impl Plane {
         match locked {
             Some(instance) => {
                 self.mutations.insert(service.clone(), Mutation::Killing(instance.clone()));
-                self.order(Order::Kill(instance));
+                self.order(service, Order::Kill(instance));
             }
             None => {
                 self.mutations.remove(service);
@@ -141,7 +141,7 @@ impl Plane {
     /// One service at once, because a request of it waits.
     pub(super) fn urgent(&mut self, service: &ServiceId, now: Instant, date: Date) {
         let Some(state) = self.aggregator.state(service) else { return };
-        if state.description.is_static() || self.ending.is_some() {
+        if state.description.is_static() || self.ending.is_some() || !self.is_sure(state) {
             return;
         }
         let scaling = self.autoscaler.urgent(&input(service, state, &self.books), now);
@@ -157,14 +157,15 @@ impl Plane {
         said.target = scaling.target;
         said.scale_to = u32::try_from(scaling.scale_to.max(0)).unwrap_or(u32::MAX);
         said.amount = scaling.amount;
-        if self.mutations.contains_key(id) || self.creating.contains(id) {
+        let is_busy = self.mutations.contains_key(id) || self.creating.contains(id);
+        if is_busy || !self.is_sure_of(id) {
             return;
         }
         match scaling.action {
             Action::Nothing | Action::Ignore => return,
             Action::ScaleTo { n, .. } => {
                 self.mutations.insert(id.clone(), Mutation::Scaling);
-                self.order(Order::Scale(id.clone(), n));
+                self.order(id, Order::Scale(id.clone(), n));
             }
             Action::KillOne => {
                 self.mutations.insert(id.clone(), Mutation::Choosing);
@@ -202,13 +203,15 @@ impl Plane {
             (id, &state.description.parameters, seen)
         });
         let mut due = self.idle.round(used, &Idle, date);
-        let rule = Broken { min_hosts: 1, timeout: self.terms.broken_timeout };
+        let min_hosts = self.terms.deployment.min_hosts;
+        let rule = Broken { min_hosts, timeout: self.terms.broken_timeout };
         let broken = states
             .iter()
             .map(|(id, state)| (id, &state.description.parameters, Failures::of(state)));
         due.extend(self.broken.round(broken, &rule, date));
         for id in due {
-            if !self.mutations.contains_key(&id) && !self.creating.contains(&id) {
+            let is_busy = self.mutations.contains_key(&id) || self.creating.contains(&id);
+            if !is_busy && self.is_sure_of(&id) {
                 self.mutations.insert(id.clone(), Mutation::Emptying);
                 self.home(&id, Command::LockAll(id.clone()));
             }
@@ -251,13 +254,16 @@ impl Plane {
         self.creating.remove(service);
         self.gone(service);
         self.aggregator.undescribed(service);
-        self.order(Order::Delete(service.clone()));
+        self.order(service, Order::Delete(service.clone()));
     }
 
     fn deleted(&mut self, service: &ServiceId, result: Result<(), String>) {
         if result.is_ok() {
             self.idle.collected(service);
             self.broken.collected(service);
+        } else if let Some(description) = self.shelf.get(service) {
+            // It may still run: once it is listed again it is routed to, and collected again.
+            self.aggregator.described(description.clone());
         }
         if !matches!(self.mutations.get(service), Some(Mutation::Deleting(_))) {
             return;

@@ -13,18 +13,19 @@ use crate::control::event::Event;
 use crate::control::mutations::Mutation;
 use crate::control::prober::{Health, Prober};
 use crate::control::publisher::Publisher;
+use crate::control::runners::Runners;
 use crate::control::shelf::Shelf;
 use crate::core::aggregator::{Aggregator, DeploymentRules, State};
 use crate::core::autoscaler::{Autoscaler, Rules};
 use crate::core::catalogue::{self, Demand};
-use crate::core::fact::{Order, Report};
+use crate::core::fact::{Order, Report, Runner};
 use crate::core::gc::{Collector, Failures, LastUse};
 use crate::core::letter::{Command, Notice};
 use crate::core::service::Description;
 use crate::mesh::{ControlPost, clock};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 
 /// Time between two cycles of the autoscaler.
 const CYCLE: Duration = Duration::from_secs(1);
@@ -53,7 +54,7 @@ pub struct Terms {
 pub struct Plane {
     pub(super) terms: Terms,
     pub(super) post: ControlPost,
-    pub(super) orders: Option<Sender<Order>>,
+    pub(super) runners: Runners,
     pub(super) prober: Prober,
     pub(super) publisher: Publisher,
     pub(super) aggregator: Aggregator,
@@ -99,14 +100,19 @@ impl Plane {
     pub fn new(
         terms: Terms,
         post: ControlPost,
-        orders: Option<Sender<Order>>,
+        runners: Runners,
         prober: Prober,
         publisher: Publisher,
         (shelf, idle, broken): (Shelf, Collector<LastUse>, Collector<Failures>),
     ) -> Self {
         let now = clock::now();
+        let mut aggregator = Aggregator::new(terms.deployment);
+        if runners.have(Runner::Marathon) {
+            // What an earlier run of the router described may still run there.
+            shelf.descriptions().for_each(|it| aggregator.described(it.clone()));
+        }
         Self {
-            aggregator: Aggregator::new(terms.deployment),
+            aggregator,
             autoscaler: Autoscaler::new(Rules::DEFAULT),
             books: Books::new(post.shards()),
             idle,
@@ -123,7 +129,7 @@ impl Plane {
             ending: None,
             terms,
             post,
-            orders,
+            runners,
             prober,
             publisher,
             shelf,
@@ -156,7 +162,7 @@ impl Plane {
             self.tick(now, date);
             self.settle(now, date);
             if let Some(ended) = self.ended(now) {
-                if self.orders.is_some() {
+                if self.runners.count() > 0 {
                     self.end_at_once(events);
                 }
                 return ended;
@@ -183,7 +189,9 @@ impl Plane {
             }
             Event::Demand(Demand::Delete(service), reply) => self.delete_for(&service, reply),
             Event::End => self.begin_end(now),
-            Event::SchedulerEnded => tracing::error!("the scheduler has ended on its own"),
+            Event::SchedulerEnded(runner) => {
+                tracing::error!(runner = runner.name(), "the scheduler has ended on its own");
+            }
         }
     }
 
@@ -212,13 +220,16 @@ impl Plane {
 
     fn reported(&mut self, report: Report, date: Date) {
         match report {
-            Report::Listing(facts) => {
-                for fact in &facts {
-                    self.creating.remove(&fact.id);
-                }
+            Report::Listing(runner, mut facts) => {
+                self.listed(runner, &mut facts);
                 self.shelf.heard(date);
-                self.aggregator.listed(facts, date);
+                self.aggregator.listed(runner, facts, date);
             }
+            Report::Changes(runner, mut facts, gone) => {
+                self.listed(runner, &mut facts);
+                self.aggregator.changed(runner, facts, &gone, date);
+            }
+            Report::View(runner, view) => self.seen(runner, view),
             Report::Done(order, result) => self.done(&order, result),
         }
     }
@@ -253,7 +264,9 @@ impl Plane {
             let mut orders = Vec::new();
             self.aggregator.tick(&mut orders, date);
             for order in orders {
-                self.order(order);
+                if let Order::Fail(instance, ..) = &order {
+                    self.order(&ServiceId::new(instance.service()), order.clone());
+                }
             }
             self.publisher.free(self.post.oldest_world());
             self.books.trim(&self.aggregator, date);
@@ -311,12 +324,22 @@ impl Plane {
         }
     }
 
-    pub(super) fn order(&mut self, order: Order) {
-        if let Some(orders) = &self.orders
-            && orders.send(order).is_err()
+    /// Orders something of the scheduler that runs this service.
+    pub(super) fn order(&mut self, service: &ServiceId, order: Order) {
+        if let Some(runner) = self.runner(service)
+            && !self.runners.order(runner, order)
         {
-            tracing::error!("the scheduler has ended; orders are lost");
+            tracing::error!(runner = runner.name(), "the scheduler has ended; orders are lost");
         }
+    }
+
+    /// The scheduler that runs this service: where it is, else where it belongs.
+    pub(super) fn runner(&self, service: &ServiceId) -> Option<Runner> {
+        let listed = self.aggregator.state(service).and_then(|it| it.runner);
+        listed.or_else(|| {
+            let known = self.aggregator.description(service).or_else(|| self.shelf.get(service));
+            known.and_then(|it| self.runners.of(&it.parameters))
+        })
     }
 
     pub(super) fn home(&mut self, service: &ServiceId, command: Command) {

@@ -9,6 +9,7 @@ use crate::control::books::{Book, Books};
 use crate::control::store::{Embedded, Keep, Keeper, Store, StoreError};
 use crate::core::aggregator::State;
 use crate::core::catalogue::{Catalogue, Entry, Launches, Scaling};
+use crate::core::fact::{Runner, View};
 use crate::core::gc::{Collector, Failures, LastUse};
 use crate::core::service::{Defaults, Description, from_core};
 use crate::core::slots::ServiceSlots;
@@ -212,6 +213,22 @@ impl Shelf {
             let description = entry.state.description.clone();
             self.put(&description, None, Arc::default());
         }
+    }
+
+    /// All descriptions.
+    pub fn descriptions(&self) -> impl Iterator<Item = &Arc<Description>> {
+        self.catalogue.services.values().map(|it| &it.state.description)
+    }
+
+    /// The description of a service that is known, whether or not it runs.
+    pub fn get(&self, id: &ServiceId) -> Option<&Arc<Description>> {
+        self.catalogue.services.get(id).map(|it| &it.state.description)
+    }
+
+    /// What is known from a scheduler is now in this state.
+    pub fn seen(&mut self, runner: Runner, view: View) {
+        self.catalogue.scheduler_heard = self.catalogue.scheduler_heard.max(view.heard);
+        self.catalogue.views.insert(runner, view);
     }
 
     /// The scheduler was heard.

@@ -6,6 +6,7 @@
 use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::{Date, Duration};
 use crate::core::aggregator::State;
+use crate::core::fact::{Runner, View};
 use crate::core::histogram::Latency;
 use crate::core::pulse::{Beat, Load};
 use crate::core::slots::ServiceSlots;
@@ -25,6 +26,8 @@ pub struct Catalogue {
     pub services: BTreeMap<ServiceId, Arc<Entry>>,
     /// When the scheduler was last heard, if ever.
     pub scheduler_heard: Option<Date>,
+    /// How far those schedulers are believed that can be in doubt.
+    pub views: BTreeMap<Runner, View>,
     /// All shards together.
     pub load: Load,
     /// Clients of each shard.

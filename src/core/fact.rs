@@ -1,9 +1,13 @@
 //! Facts a scheduler reports and orders it takes. They cross from the control plane's helper
 //! threads to the control loop as they are; nobody interprets them on the way.
+//!
+//! A scheduler that runs processes of this host knows what there is. One that is asked over a
+//! network can be late, silent or wrong: what it says carries how far it is believed ([`Sight`],
+//! [`ServiceFact::doubt`]), and nothing is scaled or collected on what is not.
 
 use crate::base::address::IpAddr;
 use crate::base::ids::{InstanceId, ServiceId};
-use crate::base::time::Date;
+use crate::base::time::{Date, Duration};
 use crate::core::service::Description;
 use std::sync::Arc;
 
@@ -57,12 +61,119 @@ impl Flags {
     }
 }
 
+/// What runs instances.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Runner {
+    /// Processes of this host.
+    Local,
+    /// A Marathon cluster.
+    Marathon,
+}
+
+impl Runner {
+    /// As options and descriptions name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Marathon => "marathon",
+        }
+    }
+
+    /// Reads a name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Local, Self::Marathon].into_iter().find(|it| it.name() == name)
+    }
+}
+
+/// How far what a scheduler last said is believed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Sight {
+    /// It has said nothing yet.
+    #[default]
+    Unseen,
+    /// Its last answer is believed.
+    Fresh,
+    /// It does not answer, or not in a way that can be understood. What it said before is kept.
+    Stale,
+    /// It answered, and the answer lacks too much of what was there to be believed at once.
+    Doubted,
+}
+
+impl Sight {
+    /// As pages and numbers name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unseen => "unseen",
+            Self::Fresh => "fresh",
+            Self::Stale => "stale",
+            Self::Doubted => "doubted",
+        }
+    }
+}
+
+/// The state of what is known from one scheduler.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct View {
+    /// How far it is believed.
+    pub sight: Sight,
+    /// Since when that is so.
+    pub since: Date,
+    /// Why, in words; empty while it is fresh.
+    pub why: String,
+    /// When the last answer that is believed was asked for, if there was one.
+    pub heard: Option<Date>,
+    /// Where it was last found.
+    pub place: String,
+    /// Answers asked for, those that were not believed, and hints that something has changed.
+    pub polls: u64,
+    /// Polls that brought no answer, or none that could be understood.
+    pub polls_failed: u64,
+    /// Answers of which something was doubted.
+    pub answers_doubted: u64,
+    /// How long the last poll took, until it was understood.
+    pub poll_time: Duration,
+    /// Whether hints of changes come in.
+    pub hints: Hints,
+}
+
+/// Whether a scheduler says by itself that something has changed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Hints {
+    /// It does not, or not now.
+    #[default]
+    Absent,
+    /// It refuses to.
+    Refused,
+    /// It does.
+    Coming,
+}
+
+impl Hints {
+    /// As pages name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Refused => "refused",
+            Self::Coming => "coming",
+        }
+    }
+}
+
+/// Where an instance is on a cluster, in the words of its scheduler.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Placement {
+    /// Name of the host.
+    pub host: String,
+    /// Id of the agent that runs it there.
+    pub agent: String,
+}
+
 /// An instance as its scheduler knows it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct InstanceFact {
     /// Its id.
     pub id: InstanceId,
-    /// Where it listens.
+    /// Where it listens. Without ports where that is not known.
     pub host: IpAddr,
     /// Port 0 first, then the extra ports.
     pub ports: Vec<u16>,
@@ -79,6 +190,10 @@ pub struct InstanceFact {
     pub flags: Flags,
     /// In words, why it ended.
     pub message: String,
+    /// What the scheduler's own health checks say of it; none: nothing (yet).
+    pub healthy: Option<bool>,
+    /// Where it is on a cluster.
+    pub placement: Option<Arc<Placement>>,
 }
 
 impl InstanceFact {
@@ -94,6 +209,8 @@ impl InstanceFact {
             exit_code: None,
             flags: Flags::default(),
             message: String::new(),
+            healthy: None,
+            placement: None,
         }
     }
 }
@@ -112,16 +229,25 @@ pub struct ServiceFact {
     /// 0 is a failure too (control-plane §11.3, row 2: "0 counts"), unless the instance had lasted
     /// a minute by then.
     pub failed: Vec<InstanceFact>,
+    /// Why what is said of it is not believed yet; empty: it is. Instances that are missing from a
+    /// doubted answer are still among the active ones.
+    pub doubt: String,
 }
 
 /// Failed instances a scheduler remembers per service.
 pub const FAILED_MAX: usize = 10;
 
-/// What a scheduler tells the control loop. A listing is whole: what is not in it does not exist.
+/// What a scheduler tells the control loop.
 #[derive(Clone, Debug)]
 pub enum Report {
-    /// All services and instances; sent after every change and at least every 5 s.
-    Listing(Vec<ServiceFact>),
+    /// All services and instances of a scheduler that knows them; sent after every change and at
+    /// least every 5 s. It is whole: what is not in it does not exist.
+    Listing(Runner, Vec<ServiceFact>),
+    /// What differs from what this scheduler said before: services that are new or not as they
+    /// were, and services that are gone.
+    Changes(Runner, Vec<ServiceFact>, Vec<ServiceId>),
+    /// The state of what is known from this scheduler; sent after every poll.
+    View(Runner, View),
     /// An order has been carried out, or not.
     Done(Order, Result<(), String>),
 }

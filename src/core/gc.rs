@@ -9,6 +9,7 @@ use crate::base::address::IpAddr;
 use crate::base::ids::ServiceId;
 use crate::base::time::{Date, Duration};
 use crate::core::aggregator;
+use crate::core::fact::Runner;
 use crate::core::service::Parameters;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -144,7 +145,7 @@ impl Rule for Idle {
 /// Services whose instances fail on many hosts and are never healthy (control-plane §9.3).
 #[derive(Clone, Copy, Debug)]
 pub struct Broken {
-    /// Hosts on which instances must have failed; 1 for a scheduler that has one host only.
+    /// Hosts on which instances must have failed.
     pub min_hosts: usize,
     /// Patience beyond the grace of an instance.
     pub timeout: Duration,
@@ -164,11 +165,11 @@ pub struct Failures {
 }
 
 impl Failures {
-    /// Of a service in this state.
+    /// Of a service in this state. A scheduler that has one host only never fails on a second.
     pub fn of(state: &aggregator::State) -> Self {
         Self {
             hosts: state.failed.iter().map(|it| it.fact.host).collect(),
-            limit_reached: false,
+            limit_reached: state.runner != Some(Runner::Marathon) && !state.failed.is_empty(),
             has_healthy: !state.healthy.is_empty(),
             has_failed: !state.failed.is_empty(),
         }
@@ -180,7 +181,9 @@ impl Rule for Broken {
     type Memory = Failures;
 
     fn remember(&self, old: Option<&Failures>, seen: Failures) -> Option<Failures> {
-        let reached = old.is_some_and(|it| it.limit_reached) || seen.hosts.len() >= self.min_hosts;
+        let reached = seen.limit_reached
+            || old.is_some_and(|it| it.limit_reached)
+            || seen.hosts.len() >= self.min_hosts;
         Some(if !seen.has_healthy && reached {
             Failures { hosts: BTreeSet::new(), limit_reached: true, ..seen }
         } else {

@@ -16,6 +16,7 @@ pub mod outcome;
 pub mod pulse;
 pub mod reserver;
 pub mod route;
+pub mod sandbox;
 pub mod service;
 pub mod slots;
 pub mod world;

@@ -289,6 +289,7 @@ impl Ledger {
             requested: service.requested,
             active: service.active.iter().map(|it| it.fact.clone()).collect(),
             failed: service.failed.iter().cloned().collect(),
+            doubt: String::new(),
         };
         self.services.iter().map(fact).collect()
     }

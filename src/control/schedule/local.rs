@@ -17,7 +17,7 @@ use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::{Duration, Instant};
 use crate::control::chance::random_hex;
 use crate::control::data_dir::DataDir;
-use crate::core::fact::{InstanceFact, Order, Report};
+use crate::core::fact::{InstanceFact, Order, Report, Runner};
 use crate::core::service::Description;
 use crate::mesh::clock;
 use socket2::{Domain, Socket, Type};
@@ -145,12 +145,12 @@ impl<R: Fn(Report) + Send + 'static> LocalScheduler<R> {
             self.carry_out();
             if self.listing_at <= now {
                 self.listing_at = now + LISTING_INTERVAL;
-                (self.reports)(Report::Listing(self.ledger.listing()));
+                (self.reports)(Report::Listing(Runner::Local, self.ledger.listing()));
             }
         }
         self.end_leftovers();
         tracing::info!("all instances have ended");
-        (self.reports)(Report::Listing(self.ledger.listing()));
+        (self.reports)(Report::Listing(Runner::Local, self.ledger.listing()));
     }
 
     /// Waits for an order, or until there is something else to do; takes all that have come.

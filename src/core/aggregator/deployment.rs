@@ -1,7 +1,7 @@
 //! Why a service cannot be started, concluded from its failed instances (control-plane §11.3).
 
 use super::state::Instance;
-use crate::core::fact::Flags;
+use crate::core::fact::{Flags, Runner};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -68,8 +68,20 @@ impl DeploymentError {
 pub struct DeploymentRules {
     /// Fewest failed instances.
     pub min_failed: usize,
-    /// Fewest hosts they were on; 1 for a scheduler that has one host only.
+    /// Fewest hosts they were on, where a scheduler has more than one.
     pub min_hosts: usize,
+}
+
+impl DeploymentRules {
+    /// The rules for services of this scheduler. One that has one host only needs no second one to
+    /// confirm anything.
+    #[must_use]
+    pub fn of(self, runner: Option<Runner>) -> Self {
+        match runner {
+            Some(Runner::Marathon) => self,
+            Some(Runner::Local) | None => Self { min_hosts: 1, ..self },
+        }
+    }
 }
 
 /// Why a service without a healthy instance cannot be started: the first line that holds.

@@ -6,7 +6,7 @@ use super::service::Service;
 use super::state::State;
 use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::Date;
-use crate::core::fact::{Order, ServiceFact};
+use crate::core::fact::{Order, Runner, ServiceFact};
 use crate::core::service::Description;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -61,33 +61,58 @@ impl Aggregator {
         }
     }
 
-    /// The scheduler lists its services: a whole. What is missing is gone; what has no description
-    /// is left out.
-    pub fn listed(&mut self, facts: Vec<ServiceFact>, now: Date) {
+    /// A scheduler lists its services: a whole. Those of it that are missing are gone; what has no
+    /// description is left out.
+    pub fn listed(&mut self, runner: Runner, facts: Vec<ServiceFact>, now: Date) {
         let mut present: HashSet<ServiceId, foldhash::fast::FixedState> = HashSet::default();
         for fact in facts {
-            let id = fact.id.clone();
-            let Some(description) = self.descriptions.get(&id).filter(|it| !it.is_static()) else {
-                continue;
-            };
-            let known = self.services.contains_key(&id);
-            let service = self
-                .services
-                .entry(id.clone())
-                .or_insert_with(|| Service::new(Arc::clone(description)));
-            if service.listed(fact, now) || !known {
-                self.touched.insert(id.clone());
-            }
-            present.insert(id);
+            present.insert(fact.id.clone());
+            self.heard(runner, fact, now);
         }
         let touched = &mut self.touched;
         self.services.retain(|id, service| {
-            let kept = service.description.is_static() || present.contains(id);
+            let kept = service.runner != Some(runner) || present.contains(id);
             if !kept {
                 touched.insert(id.clone());
             }
             kept
         });
+    }
+
+    /// A scheduler says what is new: these services are so, those are gone. All others are as they
+    /// were; what has no description is left out.
+    pub fn changed(
+        &mut self,
+        runner: Runner,
+        facts: Vec<ServiceFact>,
+        gone: &[ServiceId],
+        now: Date,
+    ) {
+        for fact in facts {
+            self.heard(runner, fact, now);
+        }
+        for id in gone {
+            if self.services.get(id).is_some_and(|it| it.runner == Some(runner)) {
+                self.services.remove(id);
+                self.touched.insert(id.clone());
+            }
+        }
+    }
+
+    fn heard(&mut self, runner: Runner, fact: ServiceFact, now: Date) {
+        let id = fact.id.clone();
+        let Some(description) = self.descriptions.get(&id).filter(|it| !it.is_static()) else {
+            return;
+        };
+        let known = self.services.contains_key(&id);
+        let service = self
+            .services
+            .entry(id.clone())
+            .or_insert_with(|| Service::new(Arc::clone(description)));
+        service.runner = Some(runner);
+        if service.listed(fact, now) || !known {
+            self.touched.insert(id);
+        }
     }
 
     /// A health check of an instance came to this.
@@ -124,7 +149,7 @@ impl Aggregator {
                 changes.push((id, None));
                 continue;
             };
-            let state = service.gather(&self.rules);
+            let state = service.gather(&self.rules.of(service.runner));
             if service.state.as_deref() != Some(&state) {
                 let state = Arc::new(state);
                 service.state = Some(Arc::clone(&state));

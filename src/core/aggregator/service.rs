@@ -6,7 +6,7 @@ use super::state::{Counts, Instability, Instance, State};
 use crate::base::address::SocketAddr;
 use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::{Date, Duration};
-use crate::core::fact::{FAILED_MAX, Flags, InstanceFact, Order, ServiceFact};
+use crate::core::fact::{FAILED_MAX, Flags, InstanceFact, Order, Runner, ServiceFact};
 use crate::core::service::{Description, Origin, static_instance_id};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -68,9 +68,25 @@ impl Tracked {
         fact.flags = fact.flags.with(self.instance.fact.flags);
         let new = fact != self.instance.fact;
         if new {
+            let before = self.instance.fact.healthy;
             Arc::make_mut(&mut self.instance).fact = fact;
+            self.vouched(before);
         }
         new
+    }
+
+    /// Its scheduler's own health checks say something else than `before`. Their word brings an
+    /// instance into service that was never healthy here, and takes one out at once whose checks
+    /// begin to fail; from there on the router's own checks decide, which are made at once
+    /// (control-plane §11.2: whoever the scheduler does not call healthy is checked).
+    fn vouched(&mut self, before: Option<bool>) {
+        match self.instance.fact.healthy {
+            Some(true) if !self.ever_healthy => self.checked(Outcome::Healthy, 1),
+            Some(false) if before != Some(false) => {
+                Arc::make_mut(&mut self.instance).healthy = false;
+            }
+            _ => {}
+        }
     }
 
     fn checked(&mut self, outcome: Outcome, failures_max: u32) {
@@ -146,6 +162,9 @@ pub(super) struct Service {
     pub(super) state: Option<Arc<State>>,
     /// When [`Service::tick`] has something to do.
     pub(super) due: Date,
+    /// Who runs it; none: the operator.
+    pub(super) runner: Option<Runner>,
+    doubt: String,
     requested: u32,
     active: BTreeMap<InstanceId, Tracked>,
     /// Failed instances as the scheduler reports them.
@@ -163,6 +182,8 @@ impl Service {
             description,
             state: None,
             due: Date(0),
+            runner: None,
+            doubt: String::new(),
             requested: 0,
             active: BTreeMap::new(),
             reported: Vec::new(),
@@ -185,6 +206,8 @@ impl Service {
     /// Its scheduler says this now. Returns whether anything is new.
     pub(super) fn listed(&mut self, fact: ServiceFact, now: Date) -> bool {
         let mut new = self.requested != fact.requested || self.reported != fact.failed;
+        new |= self.doubt != fact.doubt;
+        self.doubt = fact.doubt;
         self.requested = fact.requested;
         self.reported = fact.failed;
         let mut before = std::mem::take(&mut self.active);
@@ -198,7 +221,9 @@ impl Service {
                 None => {
                     new = true;
                     self.due = Date(0);
-                    Tracked::new(fact, now)
+                    let mut tracked = Tracked::new(fact, now);
+                    tracked.vouched(None);
+                    tracked
                 }
             };
             self.active.insert(id, tracked);
@@ -324,6 +349,8 @@ impl Service {
             deployment_error,
             instability,
             boot_time: self.boot_time,
+            runner: self.runner,
+            doubt: self.doubt.clone(),
         }
     }
 

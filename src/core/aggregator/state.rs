@@ -3,7 +3,7 @@
 use super::deployment::DeploymentError;
 use super::health::CheckError;
 use crate::base::time::Duration;
-use crate::core::fact::{Flags, InstanceFact};
+use crate::core::fact::{Flags, InstanceFact, Runner};
 use crate::core::service::Description;
 use std::sync::Arc;
 
@@ -104,6 +104,10 @@ pub struct State {
     pub instability: Option<Instability>,
     /// Time from launch to healthy, newer launches weighing more.
     pub boot_time: Option<Duration>,
+    /// What runs it; none: nothing of ours, or nothing yet.
+    pub runner: Option<Runner>,
+    /// Why what its scheduler says of it is not believed yet; empty: it is.
+    pub doubt: String,
 }
 
 impl State {
@@ -121,6 +125,8 @@ impl State {
             deployment_error: None,
             instability: None,
             boot_time: None,
+            runner: None,
+            doubt: String::new(),
         }
     }
 

@@ -6,7 +6,7 @@ use super::{
 use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::{Date, Duration};
 use crate::core::autoscaler::Standing;
-use crate::core::fact::{Flags, InstanceFact, Order, ServiceFact};
+use crate::core::fact::{Flags, InstanceFact, Order, Runner, ServiceFact};
 use crate::core::fixture;
 use crate::core::service::{Description, Origin, Parameters};
 use std::sync::Arc;
@@ -43,8 +43,9 @@ impl World {
     fn list(&mut self) {
         let id = ServiceId::new("s");
         let (active, failed) = (self.active.clone(), self.failed.clone());
-        let fact = ServiceFact { id, requested: self.requested, active, failed };
-        self.aggregator.listed(vec![fact], Date(START));
+        let fact =
+            ServiceFact { id, requested: self.requested, active, failed, doubt: String::new() };
+        self.aggregator.listed(Runner::Local, vec![fact], Date(START));
     }
 
     fn check(&mut self, n: usize, outcome: Outcome) {
@@ -120,7 +121,7 @@ fn only_news_are_changes() {
     assert_eq!(world.changes(), 1, "both together");
     world.check(7, Outcome::Healthy);
     assert_eq!(world.changes(), 0, "an unknown instance");
-    world.aggregator.listed(vec![], Date(START));
+    world.aggregator.listed(Runner::Local, vec![], Date(START));
     let changes = world.aggregator.changes();
     assert!(matches!(changes.as_slice(), [(_, None)]), "{changes:?}");
 }
@@ -130,7 +131,14 @@ fn what_is_not_described_is_left_out() {
     let mut aggregator = Aggregator::new(RULES);
     let id = ServiceId::new("unknown");
     aggregator.listed(
-        vec![ServiceFact { id, requested: 1, active: vec![], failed: vec![] }],
+        Runner::Local,
+        vec![ServiceFact {
+            id,
+            requested: 1,
+            active: vec![],
+            failed: vec![],
+            doubt: String::new(),
+        }],
         Date(START),
     );
     assert!(aggregator.changes().is_empty());
@@ -350,7 +358,7 @@ fn static_servers_are_there_from_their_description_on() {
     let state = aggregator.changes()[0].1.clone().expect("known");
     assert_eq!(names(&state.healthy), "127-0-0-1-8080 127-0-0-1-8081");
     assert_eq!(state.status(), Status::Running);
-    aggregator.listed(vec![], Date(START));
+    aggregator.listed(Runner::Local, vec![], Date(START));
     aggregator.tick(&mut vec![], Date(u64::MAX / 2));
     let refused = Outcome::failed(CheckError::Connect);
     aggregator.checked(&state.healthy[0].fact.id, refused, Date(5));

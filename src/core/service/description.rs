@@ -3,10 +3,11 @@
 //! A `Description` exists only checked: whoever holds one needs no second look at its values.
 
 use super::table::PARAMETERS;
-use super::{Parameters, identity, validate};
+use super::{Parameters, Runners, identity, validate};
 use crate::base::address::SocketAddr;
 use crate::base::fault::{Class, Fault};
 use crate::base::ids::ServiceId;
+use crate::core::fact::Runner;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -49,6 +50,8 @@ pub struct Defaults {
     pub parameters: Parameters,
     /// What no description may exceed.
     pub constraints: Constraints,
+    /// The schedulers there are.
+    pub runners: Runners,
 }
 
 impl Default for Defaults {
@@ -57,6 +60,7 @@ impl Default for Defaults {
             service_prefix: "waiter-service-".into(),
             parameters: Parameters::default(),
             constraints: Constraints::default(),
+            runners: Runners::new(vec![Runner::Local]),
         }
     }
 }

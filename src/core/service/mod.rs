@@ -6,6 +6,7 @@ pub mod description;
 pub mod headers;
 mod identity;
 pub mod parameters;
+mod runners;
 pub mod static_servers;
 pub mod table;
 #[doc(hidden)]
@@ -19,5 +20,6 @@ pub use description::{Constraints, Defaults, Description, Origin, from_core};
 pub use headers::{fingerprint, from_headers};
 pub use parameters::{ClientAbort, CmdType, DistributionScheme, LoadBalancing};
 pub use parameters::{Parameters, Proto, ScalingPolicy};
+pub use runners::Runners;
 pub use static_servers::{parse_static, static_instance_id};
 pub use tuning::Tuning;

@@ -77,6 +77,8 @@ pub struct Parameters {
     pub cmd_type: CmdType,
     /// Who may send requests; `*`: anyone.
     pub permitted_user: String,
+    /// Which of the router's schedulers runs it; none: the first.
+    pub scheduler: Option<String>,
     /// How long browsers are shown a waiting page while nothing is healthy; zero: not at all.
     pub interstitial: Duration,
 }
@@ -121,6 +123,7 @@ impl Default for Parameters {
             distribution_scheme: DistributionScheme::Balanced,
             cmd_type: CmdType::Shell,
             permitted_user: "*".into(),
+            scheduler: None,
             interstitial: Duration::ZERO,
         }
     }

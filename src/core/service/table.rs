@@ -393,7 +393,7 @@ pub static PARAMETERS: [Row; 52] = [
         "scheduler",
         (Form::Json, Check::Text),
         "scheduler must be a non-empty string.",
-        ignore,
+        |p, v| p.scheduler = Some(text(v)),
         none,
     ),
     row(

@@ -33,6 +33,7 @@ pub(super) fn parameters(
     protocols(core, &all)?;
     namespace(core, &all)?;
     offered(core, &all)?;
+    scheduler(&all, defaults)?;
     Ok(all)
 }
 
@@ -231,6 +232,18 @@ fn namespace(core: &Core, all: &Parameters) -> Result<(), Fault> {
             "Unsupported profile: {name}, there are no supported profiles"
         ))),
     }
+}
+
+/// A service that names a scheduler names one there is, where there are several.
+fn scheduler(all: &Parameters, defaults: &Defaults) -> Result<(), Fault> {
+    let runners = &defaults.runners;
+    let Some(name) = &all.scheduler else { return Ok(()) };
+    if runners.list().is_empty() || runners.of(Some(name)).is_some() {
+        return Ok(());
+    }
+    let names: Vec<&str> = runners.list().iter().map(|it| it.name()).collect();
+    let names = names.join(", ");
+    Err(misconfigured(format!("scheduler {name} is not one of this router's: {names}.")))
 }
 
 /// What may be described but is not offered by this router (api §11.15).

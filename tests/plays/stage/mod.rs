@@ -1,6 +1,7 @@
 //! What plays stand on: processes, a client, time.
 
 mod client;
+mod cluster;
 mod instance;
 mod path;
 mod process;
@@ -10,6 +11,7 @@ mod service;
 mod wait;
 
 pub(crate) use client::{Connection, Response};
+pub(crate) use cluster::{Cluster, of_task, status, until_view};
 pub(crate) use instance::{Instance, fronted};
 pub(crate) use path::{Path, on};
 pub(crate) use process::{end_at_once, exists};

@@ -86,13 +86,14 @@ impl Play {
         loop {
             let left = PATIENCE.saturating_sub(clock::now() - begun);
             match self.reports.recv_timeout(left) {
-                Ok(Report::Listing(services)) => {
+                Ok(Report::Listing(_, services)) => {
                     last = format!("{services:#?}");
                     if let Some(found) = find(services) {
                         return found;
                     }
                 }
                 Ok(Report::Done(order, done)) => assert_eq!(done, Ok(()), "{order:?}"),
+                Ok(Report::Changes(..) | Report::View(..)) => {}
                 Err(_) => panic!("not seen in time: {what}; last seen: {last}"),
             }
         }

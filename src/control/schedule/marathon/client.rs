@@ -1,0 +1,211 @@
+//! Requests to Marathon: one at a time per client, each with a deadline, over one of several
+//! addresses.
+//!
+//! Each thread has a client of its own. Connections are not kept: on a fresh one it is known
+//! whether a request was heard. Who answers is asked again; who does not, or says that nobody
+//! leads, makes room for the next address.
+
+use super::credentials::{Credentials, Secret};
+use super::flows::{Answer, Call};
+use crate::base::time::Duration;
+use http::{Method, Request, Response, StatusCode};
+use std::io;
+use std::path::PathBuf;
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::{Agent, Body, Error, Timeout};
+
+/// How Marathon is reached.
+#[derive(Clone, Debug)]
+pub struct Ways {
+    /// Its addresses, each `http://host:port` or `https://…`, without a slash at the end.
+    pub urls: Vec<String>,
+    /// Who we are.
+    pub secret: Option<Secret>,
+    /// Certificates of those who sign its own, as PEM; none: those everybody trusts.
+    pub ca: Option<PathBuf>,
+    /// It begins to answer within this time; an answer is whole within three times this.
+    pub timeout: Duration,
+    /// Largest answer.
+    pub answer_bytes_max: u64,
+}
+
+/// One thread's way to Marathon.
+#[derive(Debug)]
+pub(super) struct Client {
+    agent: Agent,
+    stream: Agent,
+    ways: Ways,
+    credentials: Credentials,
+    /// Which address is asked first.
+    at: usize,
+}
+
+impl Client {
+    /// `silence`: an event stream that says nothing for so long has ended.
+    ///
+    /// # Errors
+    /// The certificates cannot be read.
+    pub(super) fn new(ways: Ways, silence: Duration) -> io::Result<Self> {
+        let tls = tls(&ways)?;
+        let base = || {
+            Agent::config_builder()
+                .http_status_as_error(false)
+                .max_redirects(0)
+                .max_redirects_will_error(false)
+                .max_idle_connections(0)
+                .user_agent(concat!("waiter/", env!("CARGO_PKG_VERSION")))
+                .timeout_resolve(Some(ways.timeout))
+                .timeout_connect(Some(ways.timeout))
+                .timeout_recv_response(Some(ways.timeout))
+                .tls_config(tls.clone())
+        };
+        let whole = base().timeout_global(Some(3 * ways.timeout)).build();
+        let stream = base().timeout_per_read(Some(silence)).build();
+        Ok(Self {
+            agent: whole.into(),
+            stream: stream.into(),
+            credentials: Credentials::new(ways.secret.clone()),
+            ways,
+            at: 0,
+        })
+    }
+
+    /// The address that is asked first.
+    pub(super) fn place(&self) -> &str {
+        &self.ways.urls[self.at]
+    }
+
+    /// Sends a request. One that nobody heard, and one that only reads, goes to each address once.
+    pub(super) fn ask(&mut self, call: &Call) -> Answer {
+        let reads = call.method == Method::GET;
+        let mut answer = Answer::Unheard("there is no address".into());
+        for _ in 0..self.ways.urls.len() {
+            answer = self.ask_one(call);
+            let again = match &answer {
+                Answer::Unheard(_) => true,
+                Answer::Unknown(_) => reads,
+                Answer::Said(502..=504, _) => reads,
+                Answer::Said(..) => return answer,
+            };
+            self.at = (self.at + 1) % self.ways.urls.len();
+            if !again {
+                return answer;
+            }
+        }
+        answer
+    }
+
+    fn ask_one(&mut self, call: &Call) -> Answer {
+        let answer = self.send(call);
+        match answer {
+            Answer::Said(401, _) if self.credentials.refused() => self.send(call),
+            answer => answer,
+        }
+    }
+
+    fn send(&mut self, call: &Call) -> Answer {
+        let url = format!("{}{}", self.place(), call.target);
+        let place = self.place().to_owned();
+        let mut request = Request::builder().method(call.method.clone()).uri(url);
+        request = request.header("accept", "application/json");
+        if let Some(header) = self.credentials.header() {
+            request = request.header("authorization", header);
+        }
+        let sent = match &call.body {
+            Some(body) => {
+                let request = request.header("content-type", "application/json");
+                request.body(body.clone()).map_err(Error::from).and_then(|it| self.agent.run(it))
+            }
+            None => request.body(()).map_err(Error::from).and_then(|it| self.agent.run(it)),
+        };
+        let mut response = match sent {
+            Ok(response) => response,
+            Err(error) => return failed(&place, &error),
+        };
+        let status = response.status().as_u16();
+        let limit = self.ways.answer_bytes_max;
+        match response.body_mut().with_config().limit(limit).read_to_vec() {
+            Ok(body) => Answer::Said(status, body),
+            // That it was refused is known without its words.
+            Err(_) if !(200..300).contains(&status) => Answer::Said(status, Vec::new()),
+            Err(error) => Answer::Unknown(format!("{place}: its answer broke off: {error}")),
+        }
+    }
+
+    /// Opens the event stream, following whoever leads.
+    ///
+    /// # Errors
+    /// The status with which it is refused; none: it could not be asked.
+    pub(super) fn events(&mut self) -> Result<Body, Option<StatusCode>> {
+        const HOPS: usize = 3;
+        let mut url = format!("{}/v2/events", self.place());
+        for _ in 0..HOPS {
+            let response = self.open(&url).map_err(|error| {
+                tracing::debug!(url, %error, "the event stream cannot be opened");
+                self.at = (self.at + 1) % self.ways.urls.len();
+                None
+            })?;
+            match response.status() {
+                StatusCode::OK => return Ok(response.into_body()),
+                it if it.is_redirection() => match target(&response) {
+                    Some(next) => url = next,
+                    None => return Err(Some(it)),
+                },
+                StatusCode::UNAUTHORIZED if self.credentials.refused() => {}
+                it => return Err(Some(it)),
+            }
+        }
+        Err(None)
+    }
+
+    fn open(&mut self, url: &str) -> Result<Response<Body>, Error> {
+        let mut request = Request::builder().uri(url).header("accept", "text/event-stream");
+        // Whoever leads is told who we are only where we were told to go.
+        let known =
+            |it: &&String| url.strip_prefix(it.as_str()).is_some_and(|it| it.starts_with('/'));
+        if self.ways.urls.iter().any(|it| known(&it))
+            && let Some(header) = self.credentials.header()
+        {
+            request = request.header("authorization", header);
+        }
+        self.stream.run(request.body(())?)
+    }
+}
+
+fn target(response: &Response<Body>) -> Option<String> {
+    let location = response.headers().get("location")?.to_str().ok()?;
+    location.starts_with("http").then(|| location.to_owned())
+}
+
+fn tls(ways: &Ways) -> io::Result<TlsConfig> {
+    let Some(path) = &ways.ca else { return Ok(TlsConfig::default()) };
+    let pem = std::fs::read(path)?;
+    let found: Vec<Certificate<'static>> = parse_pem(&pem)
+        .filter_map(|it| match it {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    if found.is_empty() {
+        return Err(io::Error::other("it holds no certificate"));
+    }
+    let roots = RootCerts::Specific(std::sync::Arc::new(found));
+    Ok(TlsConfig::builder().root_certs(roots).build())
+}
+
+/// Why there is no answer, and whether the request may have been heard all the same.
+fn failed(place: &str, error: &Error) -> Answer {
+    let why = format!("{place}: {error}");
+    let refused = matches!(error, Error::Io(it) if it.kind() == io::ErrorKind::ConnectionRefused);
+    let unheard = matches!(
+        error,
+        Error::Timeout(Timeout::Resolve | Timeout::Connect)
+            | Error::HostNotFound
+            | Error::ConnectionFailed
+            | Error::Tls(_)
+            | Error::Rustls(_)
+            | Error::BadUri(_)
+            | Error::Http(_)
+    );
+    if refused || unheard { Answer::Unheard(why) } else { Answer::Unknown(why) }
+}

@@ -1,0 +1,226 @@
+//! The thread that asks Marathon for everything, again and again: polling is the truth.
+//!
+//! It asks at its interval, sooner where something was doubted, said or done, and after growing
+//! pauses where there is no answer. It reads and compares there; the control loop gets differences.
+
+use super::client::Client;
+use super::drift::Drift;
+use super::flows::{Answer, Call};
+use super::hosts::Hosts;
+use super::mapping::{Means, Sandboxes};
+use super::picture::{self, Picture, Seen};
+use super::worker::Task;
+use super::{Note, Workers};
+use crate::base::time::{Date, Duration, Instant};
+use crate::core::fact::{Report, Runner, Sight, View};
+use crate::mesh::clock;
+use crate::wire::marathon::{Apps, replies};
+use http::Method;
+use std::collections::HashSet;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+
+/// All apps with all that is asked of them.
+const APPS: &str = "/v2/apps?embed=apps.tasks&embed=apps.lastTaskFailure&embed=apps.counts\
+                    &embed=apps.deployments";
+/// First pause after a poll without answer; doubles up to the interval.
+const PAUSE_MIN: Duration = Duration::from_millis(500);
+/// After a hint it is waited for others so long, and twice as long as a poll takes.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+/// The framework is asked for so often.
+const FRAMEWORK: Duration = Duration::from_secs(900);
+
+/// What the collector is told at its start.
+#[derive(Debug)]
+pub(super) struct Terms {
+    pub(super) prefix: String,
+    pub(super) interval: Duration,
+    pub(super) patience: Duration,
+    pub(super) sandboxes: Sandboxes,
+}
+
+/// The collector as its thread has it.
+pub(super) struct Collector<R> {
+    client: Client,
+    terms: Terms,
+    picture: Picture,
+    hosts: Hosts,
+    drift: Drift,
+    view: View,
+    reports: R,
+    workers: Workers,
+    framework_at: Option<Instant>,
+    /// Pause after a poll without answer.
+    pause: Duration,
+}
+
+impl<R: Fn(Report)> Collector<R> {
+    pub(super) fn new(client: Client, terms: Terms, reports: R, workers: Workers) -> Self {
+        Self {
+            picture: Picture::new(terms.patience),
+            client,
+            terms,
+            hosts: Hosts::default(),
+            drift: Drift::default(),
+            view: View::default(),
+            reports,
+            workers,
+            framework_at: None,
+            pause: PAUSE_MIN,
+        }
+    }
+
+    /// Asks until nobody can tell it anything any more.
+    pub(super) fn run(mut self, notes: &Receiver<Note>) {
+        loop {
+            let (begun, date) = (clock::now(), clock::date());
+            let answer = self.client.ask(&get(APPS));
+            // What was done meanwhile explains what the answer lacks.
+            while let Ok(note) = notes.try_recv() {
+                self.note(note);
+            }
+            let wait = self.poll(answer, begun, date);
+            let ended = clock::now();
+            if self.wait(notes, ended, ended + wait).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Waits for the next poll: until then at most, sooner after a hint.
+    fn wait(
+        &mut self,
+        notes: &Receiver<Note>,
+        ended: Instant,
+        until: Instant,
+    ) -> Result<(), RecvTimeoutError> {
+        let debounce = DEBOUNCE.max(2 * self.view.poll_time);
+        let mut until = until;
+        loop {
+            let now = clock::now();
+            if now >= until {
+                return Ok(());
+            }
+            match notes.recv_timeout(until - now) {
+                Ok(note) => {
+                    if self.note(note) {
+                        until = until.min((ended + debounce).max(clock::now() + DEBOUNCE));
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Takes a note; whether it is a reason to ask soon.
+    fn note(&mut self, note: Note) -> bool {
+        match note {
+            Note::Deleted(service, at) => self.picture.deleted(&service, at),
+            Note::Ended(instance) => self.picture.ended(&instance),
+            Note::Touched(service) => self.picture.touched(&service),
+            Note::Hints(hints) => {
+                self.view.hints = hints;
+                return false;
+            }
+            Note::Hint => return self.view.sight == Sight::Fresh,
+        }
+        true
+    }
+
+    /// An answer, or none, has come; how long the next one can wait.
+    fn poll(&mut self, answer: Answer, begun: Instant, date: Date) -> Duration {
+        self.view.polls += 1;
+        self.view.place = self.client.place().to_owned();
+        let read = match answer {
+            Answer::Said(200, body) => {
+                Apps::read(&body).map_err(|why| format!("its answer cannot be understood: {why}"))
+            }
+            Answer::Said(status, body) => {
+                let said = replies::Trouble::read(&body).message;
+                Err(format!("it answered {status} {said}").trim_end().to_owned())
+            }
+            Answer::Unheard(why) | Answer::Unknown(why) => Err(why),
+        };
+        match read {
+            Ok(apps) => self.understood(apps, begun, date),
+            Err(why) => {
+                self.view.polls_failed += 1;
+                self.sighted(Sight::Stale, why, date);
+                self.pause = (self.pause * 2).min(self.terms.interval);
+                self.pause
+            }
+        }
+    }
+
+    fn understood(&mut self, apps: Apps, begun: Instant, date: Date) -> Duration {
+        self.pause = PAUSE_MIN.min(self.terms.interval);
+        self.ask_framework(begun);
+        self.look_up(&apps);
+        let due = self.drift.look(&apps.apps, &self.terms.prefix, begun);
+        let hosts = &self.hosts;
+        let address = |host: &str| hosts.address(host);
+        let means = Means {
+            prefix: &self.terms.prefix,
+            sandboxes: &self.terms.sandboxes,
+            address: &address,
+            date,
+        };
+        let answer = picture::Answer { begun, apps };
+        let Seen { changed, gone, doubt, doubted } =
+            self.picture.answered(answer, &means, clock::now());
+        let is_doubted = !doubt.is_empty();
+        if !changed.is_empty() || !gone.is_empty() {
+            (self.reports)(Report::Changes(Runner::Marathon, changed, gone));
+        }
+        self.view.poll_time = clock::now() - begun;
+        self.view.answers_doubted += u64::from(is_doubted || doubted > 0);
+        if is_doubted {
+            self.sighted(Sight::Doubted, doubt, date);
+        } else {
+            self.view.heard = Some(date);
+            self.sighted(Sight::Fresh, String::new(), date);
+            for (service, tasks) in due {
+                self.workers.give(&service, Task::Reconcile(service.clone(), tasks));
+            }
+        }
+        if is_doubted || doubted > 0 { self.terms.interval / 5 } else { self.terms.interval }
+    }
+
+    fn sighted(&mut self, sight: Sight, why: String, date: Date) {
+        if self.view.sight != sight {
+            self.view.sight = sight;
+            self.view.since = date;
+        }
+        self.view.why = why;
+        (self.reports)(Report::View(Runner::Marathon, self.view.clone()));
+    }
+
+    fn look_up(&mut self, apps: &Apps) {
+        let prefix = self.terms.prefix.as_str();
+        let ours = apps.apps.iter().filter(|it| it.id.trim_start_matches('/').starts_with(prefix));
+        let mut named: HashSet<&str> = HashSet::new();
+        for app in ours {
+            named.extend(app.tasks.iter().flatten().map(|it| it.host.as_str()));
+            named.extend(app.last_task_failure.as_ref().map(|it| it.host.as_str()));
+        }
+        self.hosts.look_up(&named);
+    }
+
+    /// Sandboxes lie below the id of the framework.
+    fn ask_framework(&mut self, now: Instant) {
+        let is_due = self.framework_at.is_none_or(|at| now - at >= FRAMEWORK);
+        if self.terms.sandboxes.agent_dir.is_none() || !is_due {
+            return;
+        }
+        self.framework_at = Some(now);
+        if let Answer::Said(200, body) = self.client.ask(&get("/v2/info"))
+            && let Some(framework) = replies::framework_id(&body)
+        {
+            self.terms.sandboxes.framework = Some(framework);
+        }
+    }
+}
+
+fn get(target: &str) -> Call {
+    Call { method: Method::GET, target: target.to_owned(), body: None }
+}

@@ -1,0 +1,197 @@
+//! From Marathon's words to facts (control-plane §12.3).
+
+use crate::base::address::{IpAddr, Ipv4Addr};
+use crate::base::ids::{InstanceId, ServiceId};
+use crate::base::time::Date;
+use crate::core::fact::{Flags, InstanceFact, Placement};
+use crate::wire::marathon::{App, Failure, Task, TaskState};
+use std::sync::Arc;
+
+/// What facts are made with.
+#[expect(missing_debug_implementations, reason = "it borrows a function")]
+pub struct Means<'a> {
+    /// What the ids of our apps begin with.
+    pub prefix: &'a str,
+    /// Where sandboxes are, as far as that is known.
+    pub sandboxes: &'a Sandboxes,
+    /// The address of a host, if it is known.
+    pub address: &'a dyn Fn(&str) -> Option<IpAddr>,
+    /// The date of the answer.
+    pub date: Date,
+}
+
+/// Where sandboxes are: `<agent's folder>/…/frameworks/<framework>/…`.
+#[derive(Clone, Debug, Default)]
+pub struct Sandboxes {
+    /// The folder of each agent.
+    pub agent_dir: Option<String>,
+    /// Marathon's framework.
+    pub framework: Option<String>,
+}
+
+impl Sandboxes {
+    fn of(&self, agent: &str, task: &str) -> String {
+        match (&self.agent_dir, &self.framework) {
+            (Some(dir), Some(framework)) if !agent.is_empty() => format!(
+                "{}/{agent}/frameworks/{framework}/executors/{task}/runs/latest",
+                dir.trim_end_matches('/')
+            ),
+            _ => String::new(),
+        }
+    }
+}
+
+/// The service that an app is, if it is one of ours: ids of services hold neither slash nor dot.
+pub(super) fn service_of(app: &str, prefix: &str) -> Option<ServiceId> {
+    let id = app.trim_start_matches('/');
+    let ours = id.starts_with(prefix) && id.len() > prefix.len() && !id.contains(['/', '.']);
+    ours.then(|| ServiceId::new(id))
+}
+
+/// The instance that a task is. Task ids begin with the id of their app; one that does not is
+/// still named below its service.
+pub(super) fn instance_of(service: &ServiceId, task: &str) -> InstanceId {
+    let suffix = task.strip_prefix(service.as_str()).and_then(|it| it.strip_prefix('.'));
+    InstanceId::new(service, suffix.filter(|it| !it.is_empty()).unwrap_or(task))
+}
+
+/// Tasks that run, start, or may run: all but those that have ended or been told to.
+pub(super) fn live(app: &App) -> impl Iterator<Item = &Task> {
+    let tasks = app.tasks.iter().flatten();
+    tasks.filter(|it| it.state != TaskState::Ending && !it.id.is_empty())
+}
+
+/// How many tasks of an app are live.
+pub(super) fn live_count(app: &App) -> u32 {
+    u32::try_from(live(app).count()).unwrap_or(u32::MAX)
+}
+
+/// Whether Marathon's own counts agree with the tasks it lists.
+pub(super) fn counts_agree(app: &App) -> bool {
+    let counted = app.tasks_running.zip(app.tasks_staged).map(|(a, b)| u64::from(a) + u64::from(b));
+    // Those out of reach are listed and not counted.
+    counted.is_none_or(|it| it <= app.tasks.iter().flatten().count() as u64)
+}
+
+/// An instance that a task is. `known`: as it was before.
+pub(super) fn instance(
+    service: &ServiceId,
+    task: &Task,
+    known: Option<&InstanceFact>,
+    means: &Means<'_>,
+) -> InstanceFact {
+    let address = (means.address)(&task.host);
+    let ports = match address {
+        // A port that is none ends the list: what comes behind it could not be told by its place.
+        Some(_) => task.ports.iter().copied().take_while(|it| *it != 0).collect(),
+        None => Vec::new(),
+    };
+    let told = task.started_at.or(task.staged_at).unwrap_or(Date(0));
+    // A clock that is ahead makes no instance that starts in the future.
+    let started_at = match known {
+        _ if told <= means.date => told,
+        Some(known) => known.started_at,
+        None => means.date,
+    };
+    let runs = matches!(task.state, TaskState::Running | TaskState::Untold);
+    let id = instance_of(service, &task.id);
+    let host = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    InstanceFact {
+        healthy: task.is_healthy().filter(|healthy| runs || !healthy),
+        placement: Some(placement(&task.host, &task.slave_id)),
+        log_directory: means.sandboxes.of(&task.slave_id, &task.id),
+        ..InstanceFact::new(id, host, ports, started_at)
+    }
+}
+
+/// The instance that failed last.
+pub(super) fn failed(service: &ServiceId, failure: &Failure, means: &Means<'_>) -> InstanceFact {
+    let id = instance_of(service, &failure.task_id);
+    let host = (means.address)(&failure.host).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let at = failure.timestamp.unwrap_or(means.date);
+    InstanceFact {
+        flags: flags_of(&failure.message),
+        exit_code: exit_code_of(&failure.message),
+        message: failure.message.clone(),
+        placement: Some(placement(&failure.host, &failure.slave_id)),
+        log_directory: means.sandboxes.of(&failure.slave_id, &failure.task_id),
+        ..InstanceFact::new(id, host, Vec::new(), at)
+    }
+}
+
+fn placement(host: &str, agent: &str) -> Arc<Placement> {
+    Arc::new(Placement { host: host.to_owned(), agent: agent.to_owned() })
+}
+
+fn flags_of(message: &str) -> Flags {
+    if message.contains("Task was killed since health check failed") {
+        Flags::NEVER_PASSED_HEALTH_CHECKS
+    } else if message.contains("Memory limit exceeded:") {
+        Flags::MEMORY_LIMIT_EXCEEDED
+    } else {
+        Flags::default()
+    }
+}
+
+fn exit_code_of(message: &str) -> Option<i32> {
+    let says = message.contains("Command exited with status");
+    says.then(|| message.split_whitespace().next_back()?.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn apps_of_ours() {
+        for (app, expected) in [
+            ("/waiter-service-a", Some("waiter-service-a")),
+            ("waiter-service-a", Some("waiter-service-a")),
+            ("/waiter-service-", None),
+            ("/waiter-service-a/b", None),
+            ("/waiter-service-a.b", None),
+            ("/group/waiter-service-a", None),
+            ("/other", None),
+            ("", None),
+        ] {
+            let found = service_of(app, "waiter-service-");
+            assert_eq!(found.as_ref().map(ServiceId::as_str), expected, "{app}");
+        }
+    }
+
+    #[test]
+    fn tasks_of_all_generations_are_instances() {
+        let service = ServiceId::new("ws-a");
+        for (task, expected) in [
+            ("ws-a.0aa-1", "ws-a.0aa-1"),
+            ("ws-a.marathon-0aa", "ws-a.marathon-0aa"),
+            ("ws-a.instance-0aa._app.3", "ws-a.instance-0aa._app.3"),
+            ("other-0aa", "ws-a.other-0aa"),
+            ("ws-a.", "ws-a.ws-a."),
+        ] {
+            assert_eq!(instance_of(&service, task).as_str(), expected);
+        }
+    }
+
+    #[test]
+    fn messages_are_understood() {
+        let check = |message: &str, flags: u16, code: Option<i32>| {
+            assert_eq!(
+                (flags_of(message), exit_code_of(message)),
+                (Flags(flags), code),
+                "{message}"
+            );
+        };
+        check("Command exited with status 3", 0, Some(3));
+        check("Command exited with status 0", 0, Some(0));
+        check("Command exited with status three", 0, None);
+        check("exited 3", 0, None);
+        check("Memory limit exceeded: Requested: 32MB Maximum Used: 33MB", 16, None);
+        check(
+            "Task was killed since health check failed. Reason: 500 Internal Server Error",
+            8,
+            None,
+        );
+        check("Abnormal executor termination: unknown container", 0, None);
+    }
+}

@@ -1,0 +1,82 @@
+//! The thread that listens to Marathon's event stream, and says that it is time to ask.
+//!
+//! Nothing depends on it: without it, what changed is seen with the next poll.
+
+use super::Note;
+use super::client::Client;
+use crate::base::time::Duration;
+use crate::core::fact::Hints;
+use crate::wire::marathon::events::{Events, Hint};
+use http::StatusCode;
+use std::io::Read;
+use std::sync::mpsc::Sender;
+use std::thread;
+
+/// Marathon sends a heartbeat every ten seconds; a stream that is silent for longer has ended.
+pub(super) const SILENCE: Duration = Duration::from_secs(25);
+/// Pauses between tries to open it: the first, which doubles, and the longest.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// Where it is refused, it is asked for again after so long.
+const REFUSED_PAUSE: Duration = Duration::from_secs(3600);
+
+/// Listens until nobody wants to know any more.
+pub(super) fn listen(mut client: Client, prefix: &str, notes: &Sender<Note>) {
+    let mut pause = PAUSE.0;
+    let mut refused_before = false;
+    loop {
+        let (hints, wait) = match client.events() {
+            Ok(body) => {
+                // What happened before is not told again.
+                let opened =
+                    notes.send(Note::Hints(Hints::Coming)).and_then(|()| notes.send(Note::Hint));
+                if opened.is_err() {
+                    return;
+                }
+                refused_before = false;
+                if read(body.into_reader(), prefix, notes) {
+                    pause = PAUSE.0;
+                }
+                (Hints::Absent, pause)
+            }
+            Err(Some(status)) if is_final(status) => {
+                if !std::mem::replace(&mut refused_before, true) {
+                    tracing::info!(
+                        status = status.as_u16(),
+                        "Marathon's event stream is refused; changes are seen by polling, and it \
+                         is asked for again every hour"
+                    );
+                }
+                (Hints::Refused, REFUSED_PAUSE)
+            }
+            Err(_) => (Hints::Absent, pause),
+        };
+        if notes.send(Note::Hints(hints)).is_err() {
+            return;
+        }
+        pause = (pause * 2).min(PAUSE.1);
+        thread::sleep(wait);
+    }
+}
+
+fn is_final(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 403..=405)
+}
+
+/// Reads until the stream ends, or is silent for too long; whether anything was said.
+fn read(mut body: impl Read, prefix: &str, notes: &Sender<Note>) -> bool {
+    let mut events = Events::default();
+    let mut buffer = vec![0; 16 * 1024];
+    let mut said = false;
+    while let Ok(count @ 1..) = body.read(&mut buffer) {
+        said = true;
+        let ours = |hint: &Hint| match hint {
+            Hint::App(app) => app.starts_with(prefix),
+            Hint::Any => true,
+            Hint::None => false,
+        };
+        if events.read(&buffer[..count]).iter().any(ours) && notes.send(Note::Hint).is_err() {
+            return said;
+        }
+    }
+    said
+}

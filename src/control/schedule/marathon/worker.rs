@@ -1,0 +1,349 @@
+//! The threads that carry orders out. Each order of a service goes to the same thread, so one is
+//! carried out after the other; a call may take its time there.
+
+use super::Note;
+use super::client::Client;
+use super::descriptor::Common;
+use super::flows::{Answer, Call, Deployments, Flow, Outcome};
+use crate::base::ids::{InstanceId, ServiceId};
+use crate::base::time::{Duration, Instant};
+use crate::core::fact::{Order, Report};
+use crate::mesh::clock;
+use http::Method;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+
+/// A service that cannot be created is tried again for so long; a stop that takes longer than its
+/// bound is cancelled before.
+const CREATE_PATIENCE: Duration = Duration::from_secs(6 * 60);
+/// Pauses between tries to create: the first, which doubles, and the longest.
+const CREATE_PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+/// An order that was not carried out is answered after so long, so that the next try is not at
+/// once.
+const REST: Duration = Duration::from_secs(1);
+/// The longest such rest of a service that Marathon does not take, and how many are remembered.
+const REST_MAX: Duration = Duration::from_secs(30);
+const REFUSALS_MAX: usize = 10_000;
+/// A kill of which nothing is known is read back for so long.
+const HOLD: Duration = Duration::from_secs(20);
+/// Tries to delete, and the pause before the second; each is half as long again as the one before.
+const DELETE_TRIES: u32 = 5;
+const DELETE_PAUSE: Duration = Duration::from_millis(200);
+
+/// How long this router may still give orders; zero: it may not. One that leads alone always may.
+#[derive(Clone)]
+pub struct Lease(pub Arc<dyn Fn() -> Duration + Send + Sync>);
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lease")
+    }
+}
+
+impl Lease {
+    /// Of a router that has no peers.
+    pub fn forever() -> Self {
+        Self(Arc::new(|| Duration::MAX))
+    }
+}
+
+/// What a worker is asked to do.
+#[derive(Debug)]
+pub(super) enum Task {
+    /// Carry out an order.
+    Order(Order),
+    /// Set the count of a service to that of its tasks, if nothing else is under way.
+    Reconcile(ServiceId, u32),
+}
+
+/// Something to be done at its time.
+#[derive(Debug)]
+struct Job {
+    order: Order,
+    tries: u32,
+    begun: Instant,
+    /// What remains to be done.
+    step: Step,
+}
+
+#[derive(Debug)]
+enum Step {
+    Carry,
+    /// Nobody knows what came of a kill: why.
+    ReadBack(String),
+    /// All is said: only the answer waits.
+    Answer(String),
+}
+
+/// What follows from an outcome.
+#[derive(Debug, PartialEq)]
+enum Next {
+    Answer(Result<(), String>),
+    AnswerLater(String),
+    Again(Duration),
+    ReadBack(String),
+}
+
+/// One worker.
+pub(super) struct Worker<R> {
+    pub(super) client: Client,
+    pub(super) common: Common,
+    pub(super) lease: Lease,
+    /// What one call takes at most.
+    pub(super) timeout: Duration,
+    pub(super) reports: R,
+    pub(super) notes: Sender<Note>,
+    pub(super) deployments: Deployments,
+    jobs: BTreeMap<(Instant, u64), Job>,
+    number: u64,
+    /// Services that Marathon does not take, and how often it said so.
+    refusals: HashMap<ServiceId, u32>,
+}
+
+impl<R: Fn(Report)> Worker<R> {
+    pub(super) fn new(
+        client: Client,
+        common: Common,
+        (lease, timeout): (Lease, Duration),
+        reports: R,
+        notes: Sender<Note>,
+    ) -> Self {
+        Self {
+            client,
+            common,
+            lease,
+            timeout,
+            reports,
+            notes,
+            deployments: Deployments::default(),
+            jobs: BTreeMap::new(),
+            number: 0,
+            refusals: HashMap::new(),
+        }
+    }
+
+    /// Works until nobody can ask for anything any more.
+    pub(super) fn run(mut self, tasks: &Receiver<Task>) {
+        loop {
+            let due = self.jobs.first_key_value().map(|((at, _), _)| *at);
+            let nap = due.map_or(Duration::from_secs(60), |it| it - clock::now());
+            match tasks.recv_timeout(nap) {
+                Ok(Task::Order(order)) => self.take(order),
+                Ok(Task::Reconcile(service, tasks)) => self.reconcile(&service, tasks),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.work();
+        }
+    }
+
+    fn take(&mut self, order: Order) {
+        if let Order::Delete(service) = &order {
+            self.withdraw(service);
+        }
+        let job = Job { order, tries: 0, begun: clock::now(), step: Step::Carry };
+        self.put(job, Duration::ZERO);
+    }
+
+    /// What is still to be created is not, when it is to be deleted.
+    fn withdraw(&mut self, service: &ServiceId) {
+        let is_create = |it: &Job| matches!(&it.order, Order::Create(it, _) if it.id == *service);
+        let keys: Vec<(Instant, u64)> =
+            self.jobs.iter().filter(|(_, it)| is_create(it)).map(|(key, _)| *key).collect();
+        for key in keys {
+            if let Some(job) = self.jobs.remove(&key) {
+                (self.reports)(Report::Done(job.order, Err("it was deleted meanwhile".into())));
+            }
+        }
+    }
+
+    fn put(&mut self, job: Job, after: Duration) {
+        self.number += 1;
+        self.jobs.insert((clock::now() + after, self.number), job);
+    }
+
+    /// Does what is due.
+    fn work(&mut self) {
+        while let Some(entry) = self.jobs.first_entry() {
+            if entry.key().0 > clock::now() {
+                return;
+            }
+            let job = entry.remove();
+            self.step(job);
+        }
+    }
+
+    fn step(&mut self, mut job: Job) {
+        if let Step::Answer(why) = job.step {
+            return (self.reports)(Report::Done(job.order, Err(why)));
+        }
+        let outcome = self.carry_out(&job);
+        job.tries += 1;
+        let age = clock::now() - job.begun;
+        let hold = HOLD + self.timeout;
+        match next(&job.order, outcome, job.tries, (age, hold)) {
+            Next::Answer(result) => self.answer(job.order, result),
+            Next::AnswerLater(why) => {
+                self.note(Note::Touched(service_of(&job.order)));
+                let rest = self.rest(&job.order);
+                job.step = Step::Answer(why);
+                self.put(job, rest);
+            }
+            Next::Again(after) => self.put(job, after),
+            Next::ReadBack(why) => {
+                job.step = Step::ReadBack(why);
+                self.put(job, REST);
+            }
+        }
+    }
+
+    /// How long the answer to an order waits that was not carried out. Whoever waits for a service
+    /// that Marathon does not take asks for it again and again: less and less often.
+    fn rest(&mut self, order: &Order) -> Duration {
+        let Order::Create(description, _) = order else { return REST };
+        if self.refusals.len() > REFUSALS_MAX {
+            self.refusals.clear();
+        }
+        let count = self.refusals.entry(description.id.clone()).or_default();
+        *count += 1;
+        (REST * 2_u32.pow((*count).min(8) - 1)).min(REST_MAX)
+    }
+
+    fn answer(&self, order: Order, result: Result<(), String>) {
+        let done = clock::now();
+        match (&order, &result) {
+            (Order::Delete(service), Ok(())) => self.note(Note::Deleted(service.clone(), done)),
+            (Order::Kill(instance), Ok(())) => self.note(Note::Ended(instance.clone())),
+            _ => {}
+        }
+        if !matches!(order, Order::Fail(..)) {
+            self.note(Note::Touched(service_of(&order)));
+        }
+        (self.reports)(Report::Done(order, result));
+    }
+
+    fn note(&self, note: Note) {
+        let _ = self.notes.send(note); // who collects has ended with the router
+    }
+
+    fn carry_out(&mut self, job: &Job) -> Outcome {
+        let common = self.common.clone();
+        self.flow(|flow| match (&job.order, &job.step) {
+            (Order::Create(description, count), _) => flow.create(description, *count, &common),
+            (Order::Scale(service, count), _) => flow.scale(service, *count),
+            (Order::Kill(instance), Step::ReadBack(why)) => {
+                flow.killed_after_all(instance, 0, why.clone())
+            }
+            (Order::Kill(instance), _) => flow.kill(instance),
+            (Order::Delete(service), _) => flow.delete(service),
+            // Marathon's own health checks give up what does not become healthy in its grace; its
+            // delays between launches hold only for those.
+            (Order::Fail(..) | Order::End | Order::EndNow, _) => Outcome::Done,
+        })
+    }
+
+    fn flow(&mut self, act: impl FnOnce(&mut Flow<'_>) -> Outcome) -> Outcome {
+        let (client, lease, timeout) = (&mut self.client, &self.lease, self.timeout);
+        let mut ask = |call: Call| {
+            // Read again right before the bytes are written: the answer must come within it.
+            if call.method != Method::GET && (lease.0)() < 3 * timeout {
+                return Answer::Unheard("this router may give no orders now".into());
+            }
+            client.ask(&call)
+        };
+        let now = clock::now();
+        act(&mut Flow { ask: &mut ask, deployments: &mut self.deployments, now })
+    }
+
+    /// A service whose next launch is delayed is left alone.
+    fn reconcile(&mut self, service: &ServiceId, tasks: u32) {
+        let queue = Call { method: Method::GET, target: "/v2/queue".into(), body: None };
+        let delayed = match self.client.ask(&queue) {
+            Answer::Said(200, body) => crate::wire::marathon::replies::delayed(&body),
+            _ => Err("no queue".into()),
+        };
+        let is_it = |it: &String| it.trim_start_matches('/') == service.as_str();
+        if delayed.map_or(true, |it| it.iter().any(is_it)) {
+            return;
+        }
+        let outcome = self.flow(|flow| flow.reconcile(service, tasks));
+        let what = "the number of instances did not fit; it is set right";
+        tracing::info!(%service, tasks, ?outcome, "{what}");
+        self.note(Note::Touched(service.clone()));
+    }
+}
+
+/// The service an order is for.
+pub(super) fn service_of(order: &Order) -> ServiceId {
+    let of = |instance: &InstanceId| ServiceId::new(instance.service());
+    match order {
+        Order::Create(description, _) => description.id.clone(),
+        Order::Scale(service, _) | Order::Delete(service) => service.clone(),
+        Order::Kill(instance) | Order::Fail(instance, ..) => of(instance),
+        Order::End | Order::EndNow => ServiceId::new(""),
+    }
+}
+
+/// What follows from an outcome, after so many tries and so long.
+fn next(order: &Order, outcome: Outcome, tries: u32, (age, hold): (Duration, Duration)) -> Next {
+    use Outcome::{Done, Locked, NotNow, Refused, Unknown};
+    match (order, outcome) {
+        (_, Done) => Next::Answer(Ok(())),
+        (Order::Create(..), Refused(why)) => Next::AnswerLater(why),
+        (_, Refused(why)) => Next::Answer(Err(why)),
+        (Order::Create(..), Locked(why) | NotNow(why) | Unknown(why)) => {
+            let (first, longest) = CREATE_PAUSE;
+            match age < CREATE_PATIENCE {
+                true => Next::Again((first * 2_u32.pow(tries.min(8) - 1)).min(longest)),
+                false => Next::Answer(Err(why)),
+            }
+        }
+        (Order::Delete(_), Locked(why) | NotNow(why) | Unknown(why)) => match tries {
+            DELETE_TRIES.. => Next::Answer(Err(why)),
+            _ => Next::Again(DELETE_PAUSE.mul_f64(1.5_f64.powi(tries.cast_signed() - 1))),
+        },
+        (Order::Kill(_), Unknown(why)) if age < hold => Next::ReadBack(why),
+        (Order::Kill(_), Locked(why) | NotNow(why) | Unknown(why)) => Next::Answer(Err(why)),
+        (_, Locked(why) | NotNow(why) | Unknown(why)) => Next::AnswerLater(why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::service::testing::description;
+
+    #[test]
+    fn what_is_tried_again_and_what_is_answered() {
+        let second = Duration::from_secs(1);
+        let id = ServiceId::new("s");
+        let create = Order::Create(Arc::new(description("s")), 1);
+        let (scale, delete) = (Order::Scale(id.clone(), 2), Order::Delete(id.clone()));
+        let kill = Order::Kill(InstanceId::new(&id, "1"));
+        let locked = || Outcome::Locked("l".into());
+        let unknown = || Outcome::Unknown("u".into());
+        let failed = |why: &str| Next::Answer(Err(why.to_owned()));
+        let hold = 30 * second;
+        for (order, outcome, tries, age, expected) in [
+            (&create, Outcome::Done, 1, second, Next::Answer(Ok(()))),
+            (&create, locked(), 1, second, Next::Again(second / 2)),
+            (&create, locked(), 2, second, Next::Again(second)),
+            (&create, locked(), 99, second, Next::Again(5 * second)),
+            (&create, locked(), 99, 400 * second, failed("l")),
+            (&create, Outcome::Refused("r".into()), 1, second, Next::AnswerLater("r".into())),
+            (&scale, locked(), 1, second, Next::AnswerLater("l".into())),
+            (&scale, Outcome::Refused("r".into()), 1, second, failed("r")),
+            (&kill, locked(), 1, second, failed("l")),
+            (&kill, unknown(), 1, second, Next::ReadBack("u".into())),
+            (&kill, unknown(), 9, hold, failed("u")),
+            (&delete, unknown(), 1, second, Next::Again(second / 5)),
+            (&delete, unknown(), 2, second, Next::Again(3 * second / 10)),
+            (&delete, unknown(), 5, second, failed("u")),
+        ] {
+            let text = format!("{order:?} {outcome:?} {tries} {age:?}");
+            assert_eq!(next(order, outcome, tries, (age, hold)), expected, "{text}");
+        }
+    }
+}
