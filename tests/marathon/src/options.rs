@@ -8,7 +8,7 @@ use clap::{Parser, ValueEnum};
 /// Stands in for Marathon (and its Mesos agents) in tests: launches real processes, answers
 /// Marathon's REST API, and misbehaves on request. Prints its ports as one line of JSON when ready.
 #[derive(Parser, Debug, Clone)]
-#[command(name = "marathon-stand-in", version)]
+#[command(name = "marathon-stand-in", version, args_override_self = true)]
 pub(crate) struct Options {
     /// Where Marathon's API listens
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDR:PORT")]
@@ -79,6 +79,10 @@ pub(crate) struct Options {
     /// How long there is no leader after `DELETE /v2/leader`
     #[arg(long, default_value_t = 1_000, value_name = "MS")]
     pub(crate) election_ms: i64,
+
+    /// Deployments that may be at work at once; more are refused with 403
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub(crate) max_running_deployments: usize,
 
     /// End a task whose processes use more memory than its `mem` (looked at ten times a second)
     #[arg(long)]

@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn leadership_passes_on_after_a_time_without() {
         let throne = Throne::default();
-        ["a", "b"].map(|it| throne.add(it.to_owned()));
+        ["a", "b"].into_iter().for_each(|it| throne.add(it.to_owned()));
         let who = |it: &Throne| it.leader().map(|(_, name)| name);
         throne.leave(10, 5, None);
         assert!(!throne.tick(9) && who(&throne).as_deref() == Some("a"));

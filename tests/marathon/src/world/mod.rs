@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use uuid::Uuid;
 
 pub(crate) use self::delay::Delays;
-pub(crate) use self::deploy::{Change, Deployment, Force, Locked, Taken};
+pub(crate) use self::deploy::{Change, Deployment, Force, Refused, Taken};
 pub(crate) use self::events::Hub;
 pub(crate) use self::health::Health;
 pub(crate) use self::spec::{CheckKind, CheckPort, HealthCheck, Spec, complete};
@@ -157,7 +157,10 @@ impl World {
 
     /// Tasks of an app, oldest first.
     pub(crate) fn tasks_of(&self, app: &str) -> Vec<&Task> {
-        let mut found: Vec<&Task> = self.tasks.values().filter(|it| it.app_id == app).collect();
+        // Ids begin with the app's name, so its tasks lie together.
+        let prefix = format!("{}.", task::name_of(app));
+        let near = self.tasks.range(prefix.clone()..).take_while(|(id, _)| id.starts_with(&prefix));
+        let mut found: Vec<&Task> = near.map(|(_, it)| it).filter(|it| it.app_id == app).collect();
         found.sort_by_key(|it| it.number);
         found
     }
