@@ -140,6 +140,7 @@ impl Exchange {
     ) {
         self.enter(head, visit, now);
         let visit = self.visit.as_ref().expect("just set");
+        let visit = (visit, &self.cid[..]);
         rewrite::request(&mut self.request, visit, plan.launched, &mut self.text);
         self.deadline = Some(now + plan.tuning.queue_timeout);
         self.plan = Some(plan);

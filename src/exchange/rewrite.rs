@@ -11,53 +11,83 @@ use std::io::Write;
 /// What this router calls itself in `via` and `server`.
 pub(crate) const PSEUDONYM: &str = concat!("waiter/", env!("CARGO_PKG_VERSION"));
 
-/// Makes a client's request head the one that the instance gets; a correlation id is added if the
-/// client gave none. `scratch` is memory to work in; it is left empty.
-pub(super) fn request(head: &mut Head, visit: &Visit, launched: bool, scratch: &mut Vec<u8>) {
+/// What a request head was seen to hold, in one look at its fields.
+#[derive(Default)]
+struct Seen {
+    cid: bool,
+    our_cookie: bool,
+    forwarded_for: bool,
+    forwarded_proto: bool,
+    forwarded_host: bool,
+    via: bool,
+}
+
+/// Makes a client's request head the one that the instance gets; `cid` is added if the client gave
+/// none. `scratch` is memory to work in; it is left empty.
+pub(super) fn request(
+    head: &mut Head,
+    (visit, cid): (&Visit, &[u8]),
+    launched: bool,
+    scratch: &mut Vec<u8>,
+) {
     let via = via(head.version);
-    let peer = Text::of(|it| write!(it, "{}", canonical(visit.peer)));
+    let peer = address(visit.peer);
     let trusted = visit.trusted;
-    let mut has_cid = false;
-    let mut has_waiter_cookie = false;
-    head.fields.retain(|name, value| match name {
-        b"authorization" => !launched,
-        b"x-forwarded-for" | b"x-forwarded-proto" | b"x-forwarded-host" | b"forwarded" => trusted,
-        b"x-cid" => {
-            has_cid = true;
-            true
+    let mut seen = Seen::default();
+    head.fields.retain(|name, value| {
+        let kept = |seen: &mut bool, keep: bool| {
+            *seen |= keep;
+            keep
+        };
+        match name {
+            b"authorization" => !launched,
+            b"forwarded" => trusted,
+            b"x-forwarded-for" => kept(&mut seen.forwarded_for, trusted),
+            b"x-forwarded-proto" => kept(&mut seen.forwarded_proto, trusted),
+            b"x-forwarded-host" => kept(&mut seen.forwarded_host, trusted),
+            b"x-cid" => kept(&mut seen.cid, true),
+            b"via" => kept(&mut seen.via, true),
+            b"cookie" => {
+                seen.our_cookie |= is_ours(value);
+                true
+            }
+            _ => !name.starts_with(b"x-waiter-"),
         }
-        b"cookie" => {
-            has_waiter_cookie |= is_ours(value);
-            true
-        }
-        _ => !name.starts_with(b"x-waiter-"),
     });
-    if has_waiter_cookie {
+    if seen.our_cookie {
         strip_cookies(&mut head.fields, scratch);
     }
-    if !has_cid {
-        head.fields.push(b"x-cid", cid(visit).as_bytes());
+    if !seen.cid {
+        head.fields.push(b"x-cid", cid);
     }
-    append(&mut head.fields, (b"x-forwarded-for", peer.as_bytes()), scratch);
-    add_if_absent(&mut head.fields, b"x-forwarded-proto", b"http");
-    if head.fields.get(b"x-forwarded-host").is_none() && !head.authority().is_empty() {
+    let list = (&b"x-forwarded-for"[..], peer.as_bytes());
+    append(&mut head.fields, seen.forwarded_for, list, scratch);
+    if !seen.forwarded_proto {
+        head.fields.push(b"x-forwarded-proto", b"http");
+    }
+    if !seen.forwarded_host && !head.authority().is_empty() {
         scratch.clear();
         scratch.extend_from_slice(head.authority());
         head.fields.push(b"x-forwarded-host", scratch);
     }
-    append(&mut head.fields, (b"via", via), scratch);
+    append(&mut head.fields, seen.via, (b"via", via), scratch);
     scratch.clear();
 }
 
 /// Makes an instance's response head the one that the client gets.
 pub(super) fn response(head: &mut Head, cid: &[u8], scratch: &mut Vec<u8>) {
-    let via = via(head.version);
+    let (mut has_via, mut has_cid) = (false, false);
     head.fields.retain(|name, value| {
+        has_via |= name == b"via";
+        has_cid |= name == b"x-cid";
         name != b"set-cookie" || !OUR_COOKIES.iter().any(|it| value.starts_with(it.as_bytes()))
     });
-    append(&mut head.fields, (b"via", via), scratch);
+    let via = via(head.version);
+    append(&mut head.fields, has_via, (b"via", via), scratch);
     scratch.clear();
-    add_if_absent(&mut head.fields, b"x-cid", cid);
+    if !has_cid {
+        head.fields.push(b"x-cid", cid);
+    }
 }
 
 const OUR_COOKIES: [&str; 3] = ["x-waiter-auth=", "x-auth-expires-at=", "x-waiter-oidc-challenge-"];
@@ -88,27 +118,69 @@ pub(super) fn debug(head: &mut Head, plan: &Plan, seat: &Seat, times: &Times) {
 
 /// A correlation id: `<base-16 time>-<base-16 number>`.
 pub(super) fn cid(visit: &Visit) -> Text {
-    Text::of(|it| write!(it, "{:x}-{:x}", visit.date.0, visit.unique))
+    let mut text = Text::default();
+    text.number(visit.date.0, 16);
+    text.push(b'-');
+    text.number(visit.unique, 16);
+    text
 }
 
-/// A short text without an allocation.
+/// A client's address; an IPv4 client of an IPv6 listener is shown as what it is.
+fn address(peer: IpAddr) -> Text {
+    let mut text = Text::default();
+    match peer.to_canonical() {
+        IpAddr::V4(peer) => {
+            for (at, octet) in peer.octets().into_iter().enumerate() {
+                if at > 0 {
+                    text.push(b'.');
+                }
+                text.number(octet.into(), 10);
+            }
+        }
+        IpAddr::V6(peer) => {
+            let mut rest = &mut text.bytes[..];
+            write!(rest, "{peer}").expect("addresses fit in 64 bytes");
+            text.len = 64 - rest.len();
+        }
+    }
+    text
+}
+
+/// A short text without an allocation, and without the costs of `fmt`: each request has two.
 #[derive(Debug)]
 pub(super) struct Text {
     bytes: [u8; 64],
     len: usize,
 }
 
-impl Text {
-    fn of(write: impl FnOnce(&mut &mut [u8]) -> std::io::Result<()>) -> Self {
-        let mut bytes = [0; 64];
-        let mut rest = &mut bytes[..];
-        write(&mut rest).expect("addresses and ids fit in 64 bytes");
-        let len = 64 - rest.len();
-        Self { bytes, len }
+impl Default for Text {
+    fn default() -> Self {
+        Self { bytes: [0; 64], len: 0 }
     }
+}
 
+impl Text {
     pub(super) fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
+    }
+
+    fn push(&mut self, byte: u8) {
+        self.bytes[self.len] = byte;
+        self.len += 1;
+    }
+
+    /// Adds a number in a base of at most 16.
+    fn number(&mut self, value: u64, base: u64) {
+        let from = self.len;
+        let mut rest = value;
+        loop {
+            self.push(b"0123456789abcdef"[(rest % base) as usize]);
+            rest /= base;
+            if rest == 0 {
+                break;
+            }
+        }
+        self.bytes[from..self.len].reverse();
     }
 }
 
@@ -120,14 +192,9 @@ fn via(version: http::Version) -> &'static [u8] {
     }
 }
 
-/// An IPv4 client of an IPv6 listener is shown as what it is.
-fn canonical(peer: IpAddr) -> IpAddr {
-    peer.to_canonical()
-}
-
-/// Adds to a list field: one field, values joined by commas.
-fn append(fields: &mut Fields, (name, value): (&[u8], &[u8]), joined: &mut Vec<u8>) {
-    if fields.get(name).is_none() {
+/// Adds to a list field, if there is one: one field, values joined by commas.
+fn append(fields: &mut Fields, exists: bool, (name, value): (&[u8], &[u8]), joined: &mut Vec<u8>) {
+    if !exists {
         fields.push(name, value);
         return;
     }
@@ -138,12 +205,6 @@ fn append(fields: &mut Fields, (name, value): (&[u8], &[u8]), joined: &mut Vec<u
     }
     joined.extend_from_slice(value);
     fields.set(name, joined);
-}
-
-fn add_if_absent(fields: &mut Fields, name: &[u8], value: &[u8]) {
-    if fields.get(name).is_none() {
-        fields.push(name, value);
-    }
 }
 
 fn is_ours(cookies: &[u8]) -> bool {
@@ -186,7 +247,9 @@ mod tests {
         for (name, value) in fields {
             head.fields.push(name.as_bytes(), value.as_bytes());
         }
-        request(&mut head, &visit(trusted), launched, &mut Vec::new());
+        let visit = visit(trusted);
+        let cid = cid(&visit);
+        request(&mut head, (&visit, cid.as_bytes()), launched, &mut Vec::new());
         head.fields
             .iter()
             .map(|(name, value)| format!("{}: {}", name.escape_ascii(), value.escape_ascii()))
@@ -235,6 +298,16 @@ mod tests {
             assert!(got.iter().any(|it| it == expected), "{expected} in {got:?}");
         }
         assert!(got.iter().any(|it| it.starts_with("via: 1.0 x, 1.1 waiter/")));
+    }
+
+    #[test]
+    fn addresses_are_written_as_fmt_writes_them() {
+        for text in ["0.0.0.0", "127.0.0.1", "255.10.100.9", "::1", "2001:db8::ff00:42:8329"] {
+            let peer: IpAddr = text.parse().expect("an address");
+            assert_eq!(address(peer).as_bytes(), text.as_bytes());
+        }
+        let mapped: IpAddr = "::ffff:10.0.0.255".parse().expect("an address");
+        assert_eq!(address(mapped).as_bytes(), b"10.0.0.255");
     }
 
     #[test]

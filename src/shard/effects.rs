@@ -353,7 +353,6 @@ impl<E: Engine> Shard<E> {
     pub(super) fn finish(&mut self, key: ExchangeKey, outcome: Outcome) {
         self.stopped_waiting(key);
         let Some(mut served) = self.exchanges.remove(key) else { return };
-        self.wheel.remove(served.node);
         if let Some((link, _)) = served.client {
             self.unbind(link, key);
             self.touch(link);
@@ -378,7 +377,10 @@ impl<E: Engine> Shard<E> {
         }
         if self.spare.len() < SPARE_MAX {
             served.exchange.clear();
-            self.spare.push(served.exchange);
+            self.wheel.arm(served.node, None);
+            self.spare.push((served.exchange, served.node));
+        } else {
+            self.wheel.remove(served.node);
         }
     }
 

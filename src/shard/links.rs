@@ -4,7 +4,6 @@ use crate::base::address::SocketAddr;
 use crate::base::fault::{Class, Fault};
 use crate::base::time::Instant;
 use crate::exchange::{Event, Exchange, Side, Visit};
-use crate::mesh::clock;
 use crate::mesh::panics::guarded;
 use crate::shard::admission::{Admission, Admissions};
 use crate::shard::engine::{Engine, Happening, Link, Shut};
@@ -109,7 +108,15 @@ impl<E: Engine> Shard<E> {
     }
 
     fn sent(&mut self, link: Link, bytes: usize) {
-        let Some(connection) = self.connections.get_mut(link) else { return };
+        if !self.connections.contains_key(link) {
+            return;
+        }
+        // Of what a connection needs this changes its intake alone. That it moved is seen when its
+        // deadline comes.
+        if self.is_choked(link) {
+            self.touch(link);
+        }
+        let connection = &mut self.connections[link];
         connection.unsent = connection.unsent.saturating_sub(bytes);
         connection.moved = self.now;
         let (side, unsent) = (side(&connection.role), connection.unsent);
@@ -130,7 +137,6 @@ impl<E: Engine> Shard<E> {
                 self.carry_out();
             }
         }
-        self.touch(link);
     }
 
     /// Lets a connection's codec read until it has nothing more to say.
@@ -143,10 +149,9 @@ impl<E: Engine> Shard<E> {
             let now = self.now;
             let read = read_guarded(&mut *codec, input, now, &mut output);
             let more = match read {
-                Ok(read) => {
-                    let used = read.used;
-                    let more = read.part.is_some();
-                    if let Some((stream, part)) = read.part {
+                Ok(Read { used, part }) => {
+                    let more = part.is_some() && !is_last(&input, used, part);
+                    if let Some((stream, part)) = part {
                         self.deliver(link, stream, part);
                     }
                     input = rest(input, used);
@@ -206,25 +211,14 @@ impl<E: Engine> Shard<E> {
             peer: peer.ip(),
             trusted: self.settings.trust_forwarded.iter().any(|it| it.contains(&peer.ip())),
             unique: self.next_unique(),
-            date: clock::date(),
+            date: self.date(),
         };
         let admission = match fault {
             Some(fault) => Admission::Refused(fault.clone()),
             None => self.admit(head, peer),
         };
         let service = admission.service().cloned();
-        let exchange = self.spare.pop().unwrap_or_else(|| Exchange::new(self.limits.clone()));
-        let wheel = &mut self.wheel;
-        let key = self.exchanges.insert_with_key(|key| Served {
-            exchange,
-            client: Some((link, stream)),
-            instance: None,
-            node: wheel.add(Subject::Exchange(key)),
-            owed: [0; 2],
-            answer: None,
-            counted: service.is_some(),
-            waits: None,
-        });
+        let key = self.serve((link, stream), service.is_some());
         if let Some(service) = service {
             self.counters.entry(service).or_default().arrived(self.now);
         }
@@ -234,6 +228,31 @@ impl<E: Engine> Shard<E> {
             Admission::Service(plan) => exchange.begin(head, visit, plan, now, effects),
             Admission::Refused(fault) => exchange.refuse(head, visit, &fault, now, effects),
         });
+    }
+
+    /// Takes up an exchange that has been used before, or a new one.
+    fn serve(&mut self, client: (Link, Stream), counted: bool) -> ExchangeKey {
+        let (spare, wheel, limits) = (&mut self.spare, &mut self.wheel, &self.limits);
+        self.exchanges.insert_with_key(|key| {
+            let subject = Subject::Exchange(key);
+            let (exchange, node) = match spare.pop() {
+                Some((exchange, node)) => {
+                    wheel.hand_on(node, subject);
+                    (exchange, node)
+                }
+                None => (Exchange::new(limits.clone()), wheel.add(subject)),
+            };
+            Served {
+                exchange,
+                client: Some(client),
+                instance: None,
+                node,
+                owed: [0; 2],
+                answer: None,
+                counted,
+                waits: None,
+            }
+        })
     }
 
     /// Where a request goes. A defect in that is the answer to this request alone; what was
@@ -411,6 +430,13 @@ pub(super) fn side(role: &Role) -> Side {
         Role::Client(_) => Side::Client,
         Role::Instance(_) => Side::Instance,
     }
+}
+
+/// Whether nothing can follow: a message has ended, and with it all that came. What had been kept
+/// of the next one is told by the codec's needs.
+fn is_last(input: &Input<'_>, used: usize, part: Option<(Stream, Part<'_>)>) -> bool {
+    matches!(part, Some((_, Part::End(_))))
+        && matches!(input, Input::Bytes(bytes) if bytes.len() == used)
 }
 
 /// What is left of an input of which `used` bytes are done with.

@@ -9,12 +9,12 @@
 use crate::base::address::SocketAddr;
 use crate::base::ids::{ServiceId, ShardId, Ticket};
 use crate::base::limits::Limits;
-use crate::base::time::Instant;
+use crate::base::time::{Date, Instant};
 use crate::core::pulse::{Beat, Counters, Load, Pulse};
 use crate::core::slots::Instance;
 use crate::core::world::World;
 use crate::exchange::{Effect, Exchange, Side};
-use crate::mesh::ShardPost;
+use crate::mesh::{ShardPost, clock};
 use crate::shard::access::AccessLog;
 use crate::shard::admission::Admissions;
 use crate::shard::desk::Desk;
@@ -75,7 +75,8 @@ pub struct Shard<E> {
     pub(super) limits: Arc<Limits>,
     pub(super) connections: SecondaryMap<Link, Connection>,
     pub(super) exchanges: SlotMap<ExchangeKey, Served>,
-    pub(super) spare: Vec<Exchange>,
+    /// Exchanges that have ended, each with a node of the wheel, which is not armed.
+    pub(super) spare: Vec<(Exchange, Node)>,
     pub(super) pool: Pool,
     pub(super) desk: Desk,
     pub(super) admissions: Admissions,
@@ -90,6 +91,8 @@ pub struct Shard<E> {
     pub(super) clients: u32,
     pub(super) unique: u64,
     pub(super) now: Instant,
+    /// The date at an instant not long ago.
+    pub(super) dated: (Instant, Date),
     pub(super) draining: Draining,
 }
 
@@ -202,6 +205,7 @@ impl<E: Engine> Shard<E> {
             clients: 0,
             unique,
             now,
+            dated: (now, clock::date()),
             draining: Draining::No,
         }
     }
@@ -220,6 +224,13 @@ impl<E: Engine> Shard<E> {
     /// their answer.
     pub fn has_room(&self) -> bool {
         (self.clients as usize) < self.settings.limits.clients_per_shard
+    }
+
+    /// The date, as it has gone on since the last tick.
+    pub(super) fn date(&self) -> Date {
+        let (since, date) = self.dated;
+        let passed = u64::try_from((self.now - since).as_millis()).unwrap_or(0);
+        Date(date.0.saturating_add(passed))
     }
 
     /// Its mailboxes.

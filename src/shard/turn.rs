@@ -5,6 +5,7 @@ use crate::core::letter::{Command, Letter, Notice, Why};
 use crate::core::outcome::Outcome;
 use crate::core::slots::Seat;
 use crate::exchange::Event;
+use crate::mesh::clock;
 use crate::shard::engine::{Engine, Link, Shut};
 use crate::shard::state::{Draining, Shard, Subject};
 use std::sync::Arc;
@@ -40,6 +41,7 @@ impl<E: Engine> Shard<E> {
     /// Fires the deadlines that have come.
     pub fn tick(&mut self, now: Instant) {
         self.now = now;
+        self.dated = (now, clock::date());
         let mut due = std::mem::take(&mut self.due);
         self.wheel.expire(now, &mut due);
         for subject in due.drain(..) {

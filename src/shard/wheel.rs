@@ -1,10 +1,13 @@
 //! One wheel of deadlines per shard.
 //!
-//! A subject has one node for its whole life and arms it as often as it likes: arming is two list
-//! operations, and nothing at all if the tick stays the same. Deadlines are kept in ticks of about
-//! 16 ms and fire up to one tick late, never early.
+//! A subject has one node for its whole life and arms it as often as it likes. Most deadlines are
+//! put off again and again and never come: one that is put off leaves its node where it is, and is
+//! looked at when that slot's time comes. So arming writes one number, but for a deadline that is
+//! nearer than before. Deadlines are kept in ticks of about 16 ms and fire up to one tick late,
+//! never early.
 //!
-//! Must hold: a node is in at most one slot; a subject that was removed never fires.
+//! Must hold: a node is in at most one slot, and not in a later one than its deadline's; a subject
+//! that was removed never fires.
 
 use crate::base::time::Instant;
 
@@ -30,7 +33,10 @@ pub struct Wheel<K> {
 #[derive(Debug)]
 struct Entry<K> {
     subject: K,
+    /// The deadline.
     tick: Option<u64>,
+    /// The slot it is in.
+    slot: Option<u64>,
     previous: u32,
     next: u32,
 }
@@ -49,7 +55,7 @@ impl<K: Copy> Wheel<K> {
 
     /// Gives a subject its node, not armed.
     pub fn add(&mut self, subject: K) -> Node {
-        let entry = Entry { subject, tick: None, previous: NONE, next: NONE };
+        let entry = Entry { subject, tick: None, slot: None, previous: NONE, next: NONE };
         match self.free.pop() {
             Some(at) => {
                 self.nodes[at as usize] = entry;
@@ -68,14 +74,20 @@ impl<K: Copy> Wheel<K> {
         self.free.push(node.0);
     }
 
+    /// Gives a node to another subject; what was armed is not any more.
+    pub fn hand_on(&mut self, node: Node, subject: K) {
+        let entry = &mut self.nodes[node.0 as usize];
+        entry.subject = subject;
+        entry.tick = None;
+    }
+
     /// Sets or clears a subject's deadline.
     pub fn arm(&mut self, node: Node, deadline: Option<Instant>) {
-        let tick = deadline.map(|it| (tick_of(it) + 1).max(self.tick + 1));
-        if self.nodes[node.0 as usize].tick == tick {
-            return;
-        }
-        self.unlink(node.0);
-        if let Some(tick) = tick {
+        let entry = &mut self.nodes[node.0 as usize];
+        entry.tick = deadline.map(|it| (tick_of(it) + 1).max(self.tick + 1));
+        let Some(tick) = entry.tick else { return };
+        if entry.slot.is_none_or(|it| it > tick) {
+            self.unlink(node.0);
             self.link(node.0, tick);
         }
     }
@@ -92,11 +104,18 @@ impl<K: Copy> Wheel<K> {
         for tick in from..=until {
             let mut at = self.slots[slot_of(tick)];
             while at != NONE {
-                let entry = &self.nodes[at as usize];
-                let (next, subject) = (entry.next, entry.subject);
-                if entry.tick.is_some_and(|it| it <= until) {
+                let next = self.nodes[at as usize].next;
+                if self.nodes[at as usize].slot.is_some_and(|it| it <= until) {
                     self.unlink(at);
-                    due.push(subject);
+                    let entry = &mut self.nodes[at as usize];
+                    match entry.tick.take_if(|it| *it <= until) {
+                        Some(_) => due.push(entry.subject),
+                        None => {
+                            if let Some(tick) = entry.tick {
+                                self.link(at, tick); // it was put off
+                            }
+                        }
+                    }
                 }
                 at = next;
             }
@@ -107,7 +126,7 @@ impl<K: Copy> Wheel<K> {
     fn link(&mut self, at: u32, tick: u64) {
         let first = std::mem::replace(&mut self.slots[slot_of(tick)], at);
         let entry = &mut self.nodes[at as usize];
-        entry.tick = Some(tick);
+        entry.slot = Some(tick);
         entry.previous = NONE;
         entry.next = first;
         if first != NONE {
@@ -118,7 +137,7 @@ impl<K: Copy> Wheel<K> {
 
     fn unlink(&mut self, at: u32) {
         let entry = &mut self.nodes[at as usize];
-        let Some(tick) = entry.tick.take() else { return };
+        let Some(tick) = entry.slot.take() else { return };
         let (previous, next) = (entry.previous, entry.next);
         match previous {
             NONE => self.slots[slot_of(tick)] = next,
@@ -188,6 +207,25 @@ mod tests {
         let again = wheel.add(9);
         wheel.arm(again, Some(at(600) + Duration::from_millis(1)));
         assert_eq!(due(&mut wheel, 700), [9]);
+    }
+
+    #[test]
+    fn one_that_was_put_off_fires_when_it_is_due() {
+        let mut wheel = Wheel::new(at(0));
+        let node = wheel.add(1);
+        for now in (0..2000).step_by(100) {
+            wheel.arm(node, Some(at(now + 500)));
+            assert!(due(&mut wheel, now + 90).is_empty());
+        }
+        assert!(due(&mut wheel, 2350).is_empty());
+        assert_eq!(due(&mut wheel, 2500), [1]);
+        wheel.arm(node, Some(at(3000)));
+        wheel.arm(node, None);
+        wheel.arm(node, Some(at(4000)));
+        wheel.hand_on(node, 2);
+        assert!(due(&mut wheel, 5000).is_empty(), "handed on, and not armed since");
+        wheel.arm(node, Some(at(6000)));
+        assert_eq!(due(&mut wheel, 7000), [2]);
     }
 
     #[test]

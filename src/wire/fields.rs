@@ -1,7 +1,8 @@
 //! Header and trailer fields: one byte block and the ranges in it.
 //!
-//! Names are kept in lower case, so that comparing is comparing bytes, as HTTP/2 has it. A block is
-//! reused: `clear` keeps its memory, and copying into a used one allocates nothing.
+//! Names are kept in lower case, so that comparing is comparing bytes, as HTTP/2 has it. The block
+//! holds each field as a line of HTTP/1, so that neighbours are written by one copy. It is reused:
+//! `clear` keeps its memory, and copying into a used one allocates nothing.
 
 /// A list of fields, in the order in which they came.
 #[derive(Debug, Default, Eq, PartialEq)]
@@ -10,12 +11,16 @@ pub struct Fields {
     list: Vec<Field>,
 }
 
+/// Where its name, its value and its line's end begin.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Field {
     name: u32,
     value: u32,
     end: u32,
 }
+
+const BETWEEN: &[u8] = b": ";
+const END: &[u8] = b"\r\n";
 
 impl Fields {
     /// Forgets all fields, keeps the memory.
@@ -26,16 +31,17 @@ impl Fields {
 
     /// Adds a field. The name is lowered; the value is taken as it is, without outer white space.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        let value = value.trim_ascii();
         let at = self.block.len();
+        self.block.reserve(name.len() + BETWEEN.len() + value.len() + END.len());
         self.block.extend_from_slice(name);
-        self.block[at..].make_ascii_lowercase();
+        lower(&mut self.block[at..]);
+        self.block.extend_from_slice(BETWEEN);
         let middle = self.block.len();
-        self.block.extend_from_slice(value.trim_ascii());
-        self.list.push(Field {
-            name: place(at),
-            value: place(middle),
-            end: place(self.block.len()),
-        });
+        self.block.extend_from_slice(value);
+        let end = self.block.len();
+        self.block.extend_from_slice(END);
+        self.list.push(Field { name: place(at), value: place(middle), end: place(end) });
     }
 
     /// Keeps the fields for which `keep` says so.
@@ -70,6 +76,19 @@ impl Fields {
         self.list.iter().map(|it| (it.name(&self.block), it.value(&self.block)))
     }
 
+    /// All fields as whole lines of HTTP/1; neighbours in one piece.
+    pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = self.list.iter().peekable();
+        std::iter::from_fn(move || {
+            let first = rest.next()?;
+            let mut end = first.line_end();
+            while let Some(next) = rest.next_if(|it| it.name as usize == end) {
+                end = next.line_end();
+            }
+            Some(&self.block[first.name as usize..end])
+        })
+    }
+
     /// Bytes of memory they hold.
     pub fn memory(&self) -> usize {
         self.block.capacity() + self.list.capacity() * size_of::<Field>()
@@ -99,11 +118,32 @@ impl Clone for Fields {
 
 impl Field {
     fn name(self, block: &[u8]) -> &[u8] {
-        &block[self.name as usize..self.value as usize]
+        &block[self.name as usize..self.value as usize - BETWEEN.len()]
     }
 
     fn value(self, block: &[u8]) -> &[u8] {
         &block[self.value as usize..self.end as usize]
+    }
+
+    fn line_end(self) -> usize {
+        self.end as usize + END.len()
+    }
+}
+
+/// Lowers eight letters at a time: names are too short for wider steps.
+fn lower(name: &mut [u8]) {
+    const EACH: u64 = u64::MAX / 255;
+    let mut eights = name.chunks_exact_mut(8);
+    for eight in &mut eights {
+        let word = u64::from_le_bytes((&*eight).try_into().expect("eight bytes"));
+        let low = word & EACH * 0x7f;
+        let from_a = low + EACH * (0x80 - 0x41);
+        let above_z = low + EACH * (0x80 - 0x5b);
+        let is_upper = from_a & !above_z & !word & EACH * 0x80;
+        eight.copy_from_slice(&(word | is_upper >> 2).to_le_bytes());
+    }
+    for letter in eights.into_remainder() {
+        letter.make_ascii_lowercase();
     }
 }
 
@@ -116,6 +156,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_byte_is_lowered_as_ascii() {
+        for at in 0..11 {
+            for byte in 0..=255 {
+                let mut name = *b"-aAzZ{@[`09";
+                name[at] = byte;
+                let expected = name.to_ascii_lowercase();
+                lower(&mut name);
+                assert_eq!(name[..], expected, "{byte} at {at}");
+            }
+        }
+    }
+
+    #[test]
     fn fields_are_found_changed_and_copied() {
         let mut fields = Fields::default();
         fields.push(b"Host", b" a ");
@@ -125,10 +178,14 @@ mod tests {
         assert_eq!(fields.all(b"x-one").collect::<Vec<_>>(), [b"1", b"2"]);
         fields.set(b"x-one", b"3");
         assert_eq!(fields.all(b"x-one").collect::<Vec<_>>(), [b"3"]);
+        fields.push(b"X-Two", b"4");
+        fields.push(b"x-three", b"");
+        let lines: Vec<_> = fields.lines().collect();
+        assert_eq!(lines, [&b"host: a\r\n"[..], b"x-one: 3\r\nx-two: 4\r\nx-three: \r\n"]);
         let mut copy = Fields::default();
         copy.clone_from(&fields);
         assert_eq!(copy, fields);
         fields.clear();
-        assert!(fields.is_empty() && copy.len() == 2);
+        assert!(fields.is_empty() && copy.len() == 4);
     }
 }

@@ -7,6 +7,7 @@
 use super::parse;
 use crate::wire::fields::Fields;
 use crate::wire::head::{Head, Length};
+use http::StatusCode;
 
 /// How the body at hand is framed.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -73,11 +74,15 @@ impl Outlet {
 /// Writes the status line and the fields of a response, not the empty line. Where the protocol is
 /// switched, Connection says so.
 pub(super) fn response(head: &Head, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(head.status.as_str().as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(head.status.canonical_reason().unwrap_or_default().as_bytes());
-    out.extend_from_slice(b"\r\n");
+    if head.status == StatusCode::OK {
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    } else {
+        out.extend_from_slice(b"HTTP/1.1 ");
+        out.extend_from_slice(head.status.as_str().as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(head.status.canonical_reason().unwrap_or_default().as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
     fields(head, out);
 }
 
@@ -107,8 +112,8 @@ pub(super) fn framing(length: Length, out: &mut Vec<u8>) {
 }
 
 fn fields(head: &Head, out: &mut Vec<u8>) {
-    for (name, value) in head.fields.iter() {
-        field(name, value, out);
+    for lines in head.fields.lines() {
+        out.extend_from_slice(lines);
     }
     if head.switches {
         out.extend_from_slice(b"connection: upgrade\r\n");
