@@ -19,7 +19,7 @@ pub(crate) struct Options {
     pub(crate) faults: SocketAddr,
 
     /// Mesos agents: the first has the address 127.0.0.1, the next 127.0.0.2 and so on
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=100))]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = agent_count())]
     pub(crate) agents: u8,
 
     /// Further Marathons that stand by in this process: they proxy to the leader and can become it
@@ -103,6 +103,10 @@ pub(crate) enum Generation {
     /// What is absent is left out, `instanceId`, `x.instance-<uuid>._app.<n>`, roles
     #[value(name = "1.10")]
     V1_10,
+}
+
+fn agent_count() -> impl clap::builder::TypedValueParser<Value = u8> {
+    clap::value_parser!(u8).range(1..=100)
 }
 
 fn range(text: &str) -> Result<(u16, u16), String> {

@@ -153,8 +153,8 @@ impl Outside {
         self.groups().iter().copied().collect()
     }
 
-    /// Ends every group, and what has left its group but still has a sandbox under `work_dir` in its
-    /// environment.
+    /// Ends every group, and what has left its group but still has a sandbox under `work_dir` in
+    /// its environment.
     pub(crate) fn end_all(&self, work_dir: &Path) {
         for pid in self.process_ids() {
             self.signal(pid, Signal::KILL);

@@ -42,8 +42,8 @@ impl Throne {
         self.state().nodes.push(address);
     }
 
-    /// The leader ends at `at`; after `absent_ms` the next one leads (the same, if there is no other
-    /// or that is what is asked).
+    /// The leader ends at `at`; after `absent_ms` the next one leads (the same, if there is no
+    /// other or that is what is asked).
     pub(crate) fn leave(&self, at: Ms, absent_ms: Ms, next: Option<usize>) {
         let mut state = self.state();
         let nodes = state.nodes.len().max(1);

@@ -124,8 +124,8 @@ pub(super) fn accept(
         given.remove(*key);
     }
     given.insert("id".into(), json!(id));
-    let taken = call.world.service_ports_but(&id);
-    let spec = world::complete(given, call.world.options.generation, taken);
+    let ports = call.world.service_ports(&id);
+    let spec = world::complete(given, call.world.options.generation, ports);
     world::values(&spec)?;
     Ok(spec)
 }

@@ -96,7 +96,8 @@ pub(super) fn task(world: &World, it: &Task) -> Value {
     let mut out = json!({
         "id": it.id, "appId": it.app_id, "host": agent.host, "ports": it.ports,
         "ipAddresses": [{ "ipAddress": agent.host, "protocol": "IPv4" }],
-        "slaveId": agent.slave_id, "state": it.state.name(world.options.generation), "stagedAt": iso(it.staged_at),
+        "slaveId": agent.slave_id, "state": it.state.name(world.options.generation),
+        "stagedAt": iso(it.staged_at),
         "version": iso(it.version), "localVolumes": [],
     });
     let mut set = |key: &str, value: Value| {

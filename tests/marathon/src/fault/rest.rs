@@ -145,7 +145,8 @@ fn kind(body: &Map<String, Value>, plant: &Plant) -> Result<Kind, String> {
 fn processes(world: &World, outside: &Outside) -> Value {
     let row = |pid: i32| {
         let task = world.tasks.values().find(|it| it.pid == Some(pid));
-        json!({ "pid": pid, "task": task.map(|it| &it.id), "sandbox": task.map(|it| it.sandbox.display().to_string()) })
+        let sandbox = task.map(|it| it.sandbox.display().to_string());
+        json!({ "pid": pid, "task": task.map(|it| &it.id), "sandbox": sandbox })
     };
     json!({ "processes": outside.process_ids().into_iter().map(row).collect::<Vec<_>>() })
 }

@@ -119,7 +119,10 @@ impl Deployment {
     }
 
     pub(crate) fn current_json(&self) -> Value {
-        let action = |it: &Action| json!({ "action": it.kind.name(), "app": it.app, "readinessCheckResults": [] });
+        let action = |it: &Action| {
+            let (action, app) = (it.kind.name(), &it.app);
+            json!({ "action": action, "app": app, "readinessCheckResults": [] })
+        };
         json!(self.current_actions().iter().map(action).collect::<Vec<_>>())
     }
 }

@@ -183,7 +183,7 @@ impl World {
         let grace_ends = started + scaled(order.check.grace_s, scale);
         let verdict = health.on_result(&order.check, result, grace_ends, now);
         let alive = health.alive();
-        // From beginning to beginning; a slow check does not make them fewer, but they never overlap.
+        // From beginning to beginning: a slow check does not make them fewer, but none overlap.
         health.next_at = Some((order.begun_at + scaled(order.check.interval_s, scale)).max(now));
         let task = task.clone();
         if failed && verdict != Verdict::Ignored {

@@ -3,17 +3,27 @@
 use serde_json::{Value, json};
 
 use crate::launching::sandbox;
-use crate::stage::{Stage, id};
+use crate::stage::{Answer, Stage, id};
 
-#[test]
-fn sandboxes_are_found_and_read_through_the_agent() {
-    let stage = Stage::new(&["--agents", "2"]);
+/// A task on the second agent, and its sandbox.
+fn play(stage: &Stage) -> (Value, String) {
     let app = json!({ "id": "x", "cmd": "echo hello; mkdir d; sleep 1000", "instances": 2 });
     let tasks = stage.run(app);
-    let task = tasks.iter().find(|it| it["host"] == "127.0.0.2").expect("is spread");
-    let url = |path: &str| format!("http://127.0.0.2:{}{path}", stage.ports["agentPort"]);
-    let get = |path: &str| stage.raw("GET", &url(path), &[]);
-    let folder = sandbox(&stage, task);
+    let task = tasks.into_iter().find(|it| it["host"] == "127.0.0.2").expect("is spread");
+    let folder = sandbox(stage, &task);
+    (task, folder)
+}
+
+fn ask(stage: &Stage, path: &str) -> Answer {
+    let url = format!("http://127.0.0.2:{}{path}", stage.ports["agentPort"]);
+    stage.raw("GET", &url, &[])
+}
+
+#[test]
+fn an_agent_tells_its_executors_running_and_ended() {
+    let stage = Stage::new(&["--agents", "2"]);
+    let (task, folder) = play(&stage);
+    let get = |path: &str| ask(&stage, path);
     for path in ["/state.json", "/state", "/slave(1)/state"] {
         let state = get(path).json;
         assert_eq!((&state["id"], &state["hostname"]), (&task["slaveId"], &json!("127.0.0.2")));
@@ -25,6 +35,18 @@ fn sandboxes_are_found_and_read_through_the_agent() {
         let executor = &framework["executors"][0];
         assert_eq!((&executor["id"], &executor["directory"]), (&task["id"], &json!(folder)));
     }
+    stage.call("DELETE", &format!("/v2/apps/x/tasks/{}?scale=true", id(&task)), Value::Null);
+    stage.settle();
+    let state = get("/state").json;
+    assert_eq!(state["frameworks"][0]["completed_executors"][0]["directory"], folder.as_str());
+    assert_eq!(get(&format!("/files/download?path={folder}/stdout")).text, "hello\n");
+}
+
+#[test]
+fn sandboxes_are_read_through_the_agent_and_nothing_else_is() {
+    let stage = Stage::new(&["--agents", "2"]);
+    let (_, folder) = play(&stage);
+    let get = |path: &str| ask(&stage, path);
     let list = stage.wait("the output", || {
         let list = get(&format!("/files/browse?path={folder}")).json;
         list.as_array()?.iter().any(|it| it["size"] == json!(6)).then_some(list)
@@ -53,9 +75,4 @@ fn sandboxes_are_found_and_read_through_the_agent() {
         assert_eq!(get(path).status, 404, "{path}");
     }
     assert_eq!(get("/files/browse").status, 400);
-    stage.call("DELETE", &format!("/v2/apps/x/tasks/{}?scale=true", id(task)), Value::Null);
-    stage.settle();
-    let state = get("/state").json;
-    assert_eq!(state["frameworks"][0]["completed_executors"][0]["directory"], folder.as_str());
-    assert_eq!(get(&format!("/files/download?path={folder}/stdout")).text, "hello\n");
 }

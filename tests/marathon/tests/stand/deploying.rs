@@ -30,7 +30,9 @@ fn a_deployment_locks_its_app_until_it_is_forced() {
     assert_locked(&stage.call("POST", "/v2/apps/x/restart", json!({})), by);
     assert_locked(&stage.call("DELETE", "/v2/apps/x?force=false", Value::Null), by);
     // What changes nothing is in nobody's way.
-    assert_eq!(stage.call("PUT", "/v2/apps/x", json!({ "instances": 1 })).status, 200);
+    for same in [json!({ "instances": 1 }), json!({ "mem": 128, "ports": [0], "args": null })] {
+        assert_eq!(stage.call("PUT", "/v2/apps/x", same).status, 200);
+    }
     let forced = stage.call("PUT", "/v2/apps/x?force=True", json!({ "instances": 2 }));
     let list = stage.get("/v2/deployments");
     assert_eq!(
@@ -45,7 +47,8 @@ fn a_deployment_locks_its_app_until_it_is_forced() {
 #[test]
 fn a_deleted_app_is_gone_at_once_and_locked_until_its_tasks_are() {
     let stage = Stage::new(&[]);
-    stage.run(json!({ "id": "x", "cmd": "trap '' TERM; while :; do sleep 1; done", "taskKillGracePeriodSeconds": 1 }));
+    let stubborn = "trap '' TERM; while :; do sleep 1; done";
+    stage.run(json!({ "id": "x", "cmd": stubborn, "taskKillGracePeriodSeconds": 1 }));
     let deleted = stage.call("DELETE", "/v2/apps/x", Value::Null);
     let gone = stage.call("GET", "/v2/apps/x", Value::Null);
     assert_eq!((gone.status, &gone.json["message"]), (404, &json!("App '/x' does not exist")));
@@ -199,11 +202,14 @@ fn updates_are_partial_or_whole_and_versions_come_back() {
     let first = stage.app("x");
     stage.call("PUT", "/v2/apps/x", json!({ "mem": 64, "user": null }));
     stage.settle();
-    assert_eq!((&stage.app("x")["mem"], &stage.app("x")["labels"]["a"]), (&json!(64), &json!("1")));
+    assert_eq!(
+        (&stage.app("x")["mem"], &stage.app("x")["labels"]["a"]),
+        (&json!(64.0), &json!("1"))
+    );
     let whole = json!({ "args": ["sleep", "1000"], "instances": 0 });
     stage.call("PUT", "/v2/apps/x?partialUpdate=false", whole);
     stage.settle();
-    assert_eq!((&stage.app("x")["mem"], &stage.app("x")["labels"]), (&json!(128), &json!({})));
+    assert_eq!((&stage.app("x")["mem"], &stage.app("x")["labels"]), (&json!(128.0), &json!({})));
     assert!(stage.app("x").get("cmd").is_none());
     let versions = stage.get("/v2/apps/x/versions");
     assert_eq!(versions["versions"].as_array().map(Vec::len), Some(3));

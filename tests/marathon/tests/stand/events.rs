@@ -114,8 +114,8 @@ fn what_happens_is_told() {
 fn health_is_told() {
     let stage = Stage::new(&[]);
     let mut stream = Stream::open(address(&stage), "");
-    let check = json!({ "path": "/", "intervalSeconds": 1, "delaySeconds": 0, "gracePeriodSeconds": 100, "maxConsecutiveFailures": 1 });
-    let tasks = stage.run(json!({ "id": "x", "cmd": crate::health::SERVICE, "healthChecks": [check], "backoffSeconds": 100 }));
+    let check = json!({ "maxConsecutiveFailures": 1, "path": "/" });
+    let tasks = stage.run(crate::health::app("x", check, json!({})));
     assert_eq!(stream.until("health_status_changed_event")["alive"], true);
     assert_eq!(stream.until("instance_health_changed_event")["healthy"], true);
     let folder = crate::launching::sandbox(&stage, &tasks[0]);

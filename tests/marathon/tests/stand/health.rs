@@ -12,13 +12,18 @@ pub(crate) const SERVICE: &str = "exec python3 -c 'import http.server as h, os
 class H(h.BaseHTTPRequestHandler):
   def do_GET(s):
     open(\"hits\", \"a\").write(s.path + \"\\n\")
-    s.send_response(int(open(\"code\").read()) if os.path.exists(\"code\") else int(os.environ.get(\"CODE\", 200)))
+    own = open(\"code\").read() if os.path.exists(\"code\") else os.environ.get(\"CODE\", 200)
+    s.send_response(int(own))
     s.end_headers()
   def log_message(*a): pass
 h.ThreadingHTTPServer((os.environ[\"HOST\"], int(os.environ[\"PORT0\"])), H).serve_forever()'";
 
-fn app(id: &str, check: Value, env: Value) -> Value {
-    let mut whole = json!({ "gracePeriodSeconds": 100, "intervalSeconds": 1, "timeoutSeconds": 5, "delaySeconds": 0, "path": "/status" });
+/// The service with this health check and environment.
+pub(crate) fn app(id: &str, check: Value, env: Value) -> Value {
+    let mut whole = json!({
+        "gracePeriodSeconds": 100, "intervalSeconds": 1, "timeoutSeconds": 5, "delaySeconds": 0,
+        "path": "/status",
+    });
     for (key, value) in check.as_object().expect("is an object") {
         whole[key] = value.clone();
     }

@@ -22,7 +22,8 @@ fn the_environment_is_marathons() {
         "id": "/a/x", "cmd": "env > env.txt.new; mv env.txt.new env.txt; exec sleep 1000",
         "cpus": 0.5, "mem": 32, "instances": 1,
         "portDefinitions": [{ "port": 0, "name": "web" }, { "port": 12345 }],
-        "labels": { "source": "waiter", "my-key": "v" }, "env": { "OWN": "1", "MARATHON_APP_ID": "mine" },
+        "labels": { "source": "waiter", "my-key": "v" },
+        "env": { "OWN": "1", "MARATHON_APP_ID": "mine" },
     }));
     let folder = sandbox(&stage, &tasks[0]);
     let text = stage.wait("env.txt", || fs::read_to_string(format!("{folder}/env.txt")).ok());

@@ -1,4 +1,4 @@
-//! The stand-in against what is known of Marathon: its schemas, its rules, clients that others wrote.
+//! The stand-in against what is known of Marathon: schemas, rules, and clients that others wrote.
 
 mod agents;
 mod backoff;

@@ -1,6 +1,6 @@
 //! JSON schemas made mechanically of Marathon's own RAML at its last commit. They lie beside the
 //! project and are not copied into it. Answers of generation 1.3 are translated first, by what is
-//! known to have changed: nulls were printed for what is left out now, `taskId` became `instanceId`,
+//! known to have changed: nulls were printed for what is left out now, `taskId` is `instanceId`,
 //! roles came, and names of tasks changed.
 
 use std::cell::RefCell;

@@ -50,7 +50,8 @@ async function play() {
 
     const seen = new Set();
     const source = events.createEventSource();
-    const kinds = ['event_stream_attached', 'deployment_info', 'deployment_success', 'status_update_event'];
+    const kinds = ['event_stream_attached', 'deployment_info', 'deployment_success',
+        'status_update_event'];
     kinds.forEach((kind) => source.addEventListener(kind, (it) => {
         assert.strictEqual(JSON.parse(it.data).eventType, kind);
         seen.add(kind);
@@ -76,7 +77,8 @@ async function play() {
     assert((await app.killTask('x', running[0].id, true)).deploymentId);
     await settle();
     assert.strictEqual((await app.killTasks('x', {scale: false})).tasks.length, 2);
-    await until(async () => (await tasks.getList()).tasks.filter((it) => it.startedAt).length === 2);
+    const started = async () => (await tasks.getList()).tasks.filter((it) => it.startedAt);
+    await until(async () => (await started()).length === 2);
     const left = (await tasks.getList()).tasks;
     assert((await tasks.kill({ids: [left[0].id]}, true, false)).deploymentId);
     await settle();
@@ -85,7 +87,7 @@ async function play() {
 
     await app.create({id: 'broken', cmd: 'exit 3', backoffSeconds: 100});
     await until(async () => (await app.getOne('broken')).app.lastTaskFailure);
-    const row = (await until(async () => (await queue.get()).queue.length && await queue.get())).queue[0];
+    const row = await until(async () => (await queue.get()).queue[0]);
     assert.strictEqual(row.app.id, '/broken');
     await queue.resetDelay('broken');
     const stuck = (await deployments.getList())[0];

@@ -84,14 +84,20 @@ settle()
 assert [it.id for it in call("list_apps")] == ["/g/a", "/web"]
 assert [it.id for it in call("list_apps", label="k==v")] == ["/web"]
 assert [it.id for it in call("list_apps", cmd="sleep", app_id="/g")] == ["/g/a"]
-every = call("list_apps", embed_tasks=True, embed_counts=True, embed_deployments=True, embed_readiness=True,
-             embed_last_task_failure=True, embed_failures=True, embed_task_stats=True)
+every = call("list_apps", embed_tasks=True, embed_counts=True, embed_deployments=True,
+             embed_readiness=True, embed_last_task_failure=True, embed_failures=True,
+             embed_task_stats=True)
 assert every[1].tasks_healthy == 1 and every[1].tasks[0].health_check_results[0].alive
 app = call("get_app", "web", embed_tasks=True, embed_task_stats=True)
 assert app.tasks[0].host.startswith("127.0.0.") and app.health_checks[0].interval_seconds == 1
 refused(NotFoundError, "get_app", "nobody")
 
 # Tasks.
+def running():
+    tasks = call("list_tasks", "/g/a")
+    return [it for it in tasks if it.started_at and it.state == "TASK_RUNNING"]
+
+
 assert len(call("list_tasks")) == 3
 assert len(call("list_tasks", "web")) == 1
 assert all(it.host and it.task_id for it in call("list_endpoints"))
@@ -103,9 +109,9 @@ assert "deploymentId" in call("kill_task", "/g/a", call("list_tasks", "/g/a")[0]
 settle()
 assert call("get_app", "/g/a").instances == 1
 assert len(call("kill_tasks", "/g/a")) == 1
-until(lambda: [it for it in call("list_tasks", "/g/a") if it.started_at and it.state == "TASK_RUNNING"])
+until(running)
 assert call("kill_given_tasks", [it.id for it in call("list_tasks", "/g/a")])
-until(lambda: [it for it in call("list_tasks", "/g/a") if it.started_at and it.state == "TASK_RUNNING"])
+until(running)
 assert "deploymentId" in call("kill_tasks", "/g/a", scale=True, host="127.0.0.9")
 
 # Changes and versions.
@@ -160,7 +166,8 @@ assert call("create_group", group)["deploymentId"]
 settle()
 assert "/team" in [it.id for it in call("list_groups")]
 assert call("get_group", "team").apps[0].id == "/team/one"
-call("update_group", "team", MarathonGroup(apps=[MarathonApp(id="one", cmd="exec sleep 2000", mem=32)]))
+changed = MarathonApp(id="one", cmd="exec sleep 2000", mem=32)
+call("update_group", "team", MarathonGroup(apps=[changed]))
 settle()
 call("scale_group", "team", 2)
 settle()
