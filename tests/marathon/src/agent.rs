@@ -67,10 +67,11 @@ fn state(world: &World, agent: usize) -> Response {
         completed.push(framework("completed", Vec::new(), older));
     }
     let frameworks = [framework(&world.framework_id, live, ended(true))];
+    let pid = format!("slave(1)@{}:{}", it.host, it.port);
     Response::json(
         200,
         &json!({
-            "id": it.slave_id, "hostname": it.host, "pid": format!("slave(1)@{}:{}", it.host, it.port),
+            "id": it.slave_id, "hostname": it.host, "pid": pid,
             "version": "1.11.0", "start_time": 0.0, "attributes": {}, "flags": {
                 "work_dir": it.work_dir.display().to_string(), "port": it.port.to_string(),
             },

@@ -8,7 +8,7 @@ use clap::{Parser, ValueEnum};
 /// Stands in for Marathon (and its Mesos agents) in tests: launches real processes, answers
 /// Marathon's REST API, and misbehaves on request. Prints its ports as one line of JSON when ready.
 #[derive(Parser, Debug, Clone)]
-#[command(name = "marathon-stand-in", version)]
+#[command(name = "marathon-stand-in", version, args_override_self = true)]
 pub(crate) struct Options {
     /// Where Marathon's API listens
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDR:PORT")]
@@ -19,7 +19,7 @@ pub(crate) struct Options {
     pub(crate) faults: SocketAddr,
 
     /// Mesos agents: the first has the address 127.0.0.1, the next 127.0.0.2 and so on
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=100))]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = agent_count())]
     pub(crate) agents: u8,
 
     /// Further Marathons that stand by in this process: they proxy to the leader and can become it
@@ -80,6 +80,10 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 1_000, value_name = "MS")]
     pub(crate) election_ms: i64,
 
+    /// Deployments that may be at work at once; more are refused with 403
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub(crate) max_running_deployments: usize,
+
     /// End a task whose processes use more memory than its `mem` (looked at ten times a second)
     #[arg(long)]
     pub(crate) enforce_memory: bool,
@@ -99,6 +103,10 @@ pub(crate) enum Generation {
     /// What is absent is left out, `instanceId`, `x.instance-<uuid>._app.<n>`, roles
     #[value(name = "1.10")]
     V1_10,
+}
+
+fn agent_count() -> impl clap::builder::TypedValueParser<Value = u8> {
+    clap::value_parser!(u8).range(1..=100)
 }
 
 fn range(text: &str) -> Result<(u16, u16), String> {

@@ -153,26 +153,15 @@ impl Outside {
         self.groups().iter().copied().collect()
     }
 
-    /// Ends every group, and what has left its group but still has a sandbox under `work_dir` in its
-    /// environment.
+    /// Ends every group, and what has left its group but still has a sandbox under `work_dir` in
+    /// its environment.
     pub(crate) fn end_all(&self, work_dir: &Path) {
         for pid in self.process_ids() {
             self.signal(pid, Signal::KILL);
         }
-        let mark = format!("MESOS_SANDBOX={}/", work_dir.display());
-        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let pid =
-                entry.file_name().to_str().and_then(|it| it.parse().ok()).and_then(Pid::from_raw);
-            let env = fs::read(entry.path().join("environ")).unwrap_or_default();
-            if let Some(pid) = pid
-                && env.split(|it| *it == 0).any(|it| it.starts_with(mark.as_bytes()))
-            {
-                let _ = rustix::process::kill_process(pid, Signal::KILL);
-            }
-        }
         // Reapers let numbers go as the processes do; two seconds are plenty for that.
         let until = now() + 2_000;
-        while !self.groups().is_empty() && now() < until {
+        while (kill_marked(work_dir) || !self.groups().is_empty()) && now() < until {
             thread::sleep(std::time::Duration::from_millis(5));
         }
     }
@@ -180,6 +169,23 @@ impl Outside {
     fn groups(&self) -> MutexGuard<'_, BTreeSet<i32>> {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Ends every process with a sandbox under `work_dir` in its environment; true, if there was one.
+fn kill_marked(work_dir: &Path) -> bool {
+    let mark = format!("MESOS_SANDBOX={}/", work_dir.display());
+    let mut found = false;
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let pid = entry.file_name().to_str().and_then(|it| it.parse().ok()).and_then(Pid::from_raw);
+        let env = fs::read(entry.path().join("environ")).unwrap_or_default();
+        if let Some(pid) = pid
+            && env.split(|it| *it == 0).any(|it| it.starts_with(mark.as_bytes()))
+        {
+            found = true;
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        }
+    }
+    found
 }
 
 /// Runs as another user, if this is root and the user is another.

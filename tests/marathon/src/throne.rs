@@ -42,8 +42,8 @@ impl Throne {
         self.state().nodes.push(address);
     }
 
-    /// The leader ends at `at`; after `absent_ms` the next one leads (the same, if there is no other
-    /// or that is what is asked).
+    /// The leader ends at `at`; after `absent_ms` the next one leads (the same, if there is no
+    /// other or that is what is asked).
     pub(crate) fn leave(&self, at: Ms, absent_ms: Ms, next: Option<usize>) {
         let mut state = self.state();
         let nodes = state.nodes.len().max(1);
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn leadership_passes_on_after_a_time_without() {
         let throne = Throne::default();
-        ["a", "b"].map(|it| throne.add(it.to_owned()));
+        ["a", "b"].into_iter().for_each(|it| throne.add(it.to_owned()));
         let who = |it: &Throne| it.leader().map(|(_, name)| name);
         throne.leave(10, 5, None);
         assert!(!throne.tick(9) && who(&throne).as_deref() == Some("a"));

@@ -98,7 +98,7 @@ pub(super) fn create(call: &mut Call<'_>) -> Answer {
     let taken = call
         .world
         .deploy(vec![Change::Set(id.clone(), spec)], Vec::new(), force, call.now)
-        .map_err(|it| refusal::locked(&it.0))?;
+        .map_err(|it| refusal::refused(&it))?;
     deployments::tell_post(call, &id);
     let mut info = app_info(call.world, &id, Embed::ONE).unwrap_or_default();
     info["deployments"] = json!([{ "id": taken.id }]);
@@ -124,8 +124,8 @@ pub(super) fn accept(
         given.remove(*key);
     }
     given.insert("id".into(), json!(id));
-    let taken = call.world.service_ports_but(&id);
-    let spec = world::complete(given, call.world.options.generation, taken);
+    let ports = call.world.service_ports(&id);
+    let spec = world::complete(given, call.world.options.generation, ports);
     world::values(&spec)?;
     Ok(spec)
 }

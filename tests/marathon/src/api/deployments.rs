@@ -6,7 +6,7 @@ use super::{Answer, Call, refusal};
 use crate::clock::iso;
 use crate::http::Response;
 use crate::http::request::Default;
-use crate::world::{Deployment, Locked, Taken};
+use crate::world::{Deployment, Refused, Taken};
 
 pub(super) fn list(call: &Call<'_>) -> Answer {
     let shown = |it: &Deployment| {
@@ -32,8 +32,8 @@ pub(super) fn cancel(call: &mut Call<'_>, id: &str) -> Answer {
 }
 
 /// The answer to a write.
-pub(super) fn taken(it: Result<Taken, Locked>) -> Answer {
-    it.map(|it| result(&it)).map_err(|it| refusal::locked(&it.0))
+pub(super) fn taken(it: Result<Taken, Refused>) -> Answer {
+    it.map(|it| result(&it)).map_err(|it| refusal::refused(&it))
 }
 
 fn result(it: &Taken) -> Response {

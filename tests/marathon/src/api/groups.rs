@@ -1,4 +1,4 @@
-//! `/v2/groups`, as far as clients go: groups are the common beginnings of the apps' ids, and a write
+//! `/v2/groups`, as far as clients go: groups are the common beginnings of the apps' ids, a write
 //! is one deployment of all the apps it names. A group without apps does not exist.
 
 use serde_json::{Map, Value, json};

@@ -1,4 +1,4 @@
-//! Marathon's REST API: what is asked is looked up here, each group of resources answers for itself.
+//! Marathon's REST API: what is asked is looked up here, each group of resources answers itself.
 
 mod apps;
 mod deployments;
@@ -38,14 +38,15 @@ pub(crate) type Answer = Result<Response, Response>;
 pub(crate) fn answer(plant: &Plant, node: usize, request: &Request) -> Reply {
     let name = if node == 0 { "api".to_owned() } else { format!("standby-{node}") };
     plant.record.note(&name, request, now());
-    let trouble = plant.faults.meet("api", request, now());
-    trouble.delay(&plant.faults);
     let Some((leading, leader)) = wait_for_leader(plant) else {
         return Reply::Whole(Response::html(502, "Could not determine the current leader"));
     };
     if leading != node {
         return standby::pass_on(&leader, request);
     }
+    // The leader meets them; a standby would use them up on the way.
+    let trouble = plant.faults.meet("api", request, now());
+    trouble.delay(&plant.faults);
     if let Some((reply, carried_out)) = trouble.instead() {
         if carried_out {
             whole(plant, &leader, request, None);
@@ -154,7 +155,12 @@ fn events(plant: &Plant, leader: &str, request: &Request) -> Reply {
         let peer = request.peer.ip().to_string();
         world.tell("event_stream_attached", serde_json::json!({ "remoteAddress": peer }), now);
         Reply::Stream(Stream {
-            headers: vec![("X-Marathon-Leader", format!("http://{leader}"))],
+            headers: vec![
+                ("X-Marathon-Leader", format!("http://{leader}")),
+                ("Cache-Control", "no-cache, no-store, must-revalidate".to_owned()),
+                ("Pragma", "no-cache".to_owned()),
+                ("Expires", "0".to_owned()),
+            ],
             frames,
             heartbeat: Duration::from_millis(world.options.heartbeat_ms),
             silent: std::sync::Arc::clone(&world.hub.silent),

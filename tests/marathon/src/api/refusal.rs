@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::http::{Request, Response};
 use crate::options::Options;
+use crate::world::Refused;
 
 /// Others are at work on the app: the ids of their deployments.
 pub(crate) fn locked(ids: &[String]) -> Response {
@@ -11,6 +12,21 @@ pub(crate) fn locked(ids: &[String]) -> Response {
     let message = "App is locked by one or more deployments. Override with the option '?force=true'. \
                    View details at '/v2/deployments/<DEPLOYMENT_ID>'.";
     Response::json(409, &json!({ "message": message, "deployments": ids }))
+}
+
+pub(super) fn refused(why: &Refused) -> Response {
+    match why {
+        Refused::Locked(ids) => locked(ids),
+        Refused::TooMany(most) => Response::message(
+            403,
+            &format!(
+                "Max number ({most}) of running deployments is achieved. Wait for existing \
+                 deployments to complete or cancel one. You can increase max deployment number by \
+                 using --max_running_deployments parameter but be advised that this can have \
+                 negative effects on the performance."
+            ),
+        ),
+    }
 }
 
 pub(super) fn no_app(id: &str) -> Response {

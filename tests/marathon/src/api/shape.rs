@@ -47,8 +47,10 @@ pub(super) fn app_info(world: &World, id: &str, embed: Embed) -> Option<Value> {
     let tasks = world.tasks_of(id);
     let count = |of: &dyn Fn(&Task) -> bool| json!(tasks.iter().filter(|it| of(it)).count());
     let staged = |it: &Task| matches!(it.state, TaskState::Staging | TaskState::Starting);
+    let generation = world.options.generation;
+    let running = |it: &Task| it.state.name(generation) == "TASK_RUNNING";
     out.insert("tasksStaged".into(), count(&staged));
-    out.insert("tasksRunning".into(), count(&|it| it.state == TaskState::Running));
+    out.insert("tasksRunning".into(), count(&running));
     out.insert("tasksHealthy".into(), count(&Task::is_healthy));
     out.insert("tasksUnhealthy".into(), count(&Task::is_unhealthy));
     let at_work = world.deployments.iter().filter(|it| it.touches(id));
@@ -94,7 +96,8 @@ pub(super) fn task(world: &World, it: &Task) -> Value {
     let mut out = json!({
         "id": it.id, "appId": it.app_id, "host": agent.host, "ports": it.ports,
         "ipAddresses": [{ "ipAddress": agent.host, "protocol": "IPv4" }],
-        "slaveId": agent.slave_id, "state": it.state.name(), "stagedAt": iso(it.staged_at),
+        "slaveId": agent.slave_id, "state": it.state.name(world.options.generation),
+        "stagedAt": iso(it.staged_at),
         "version": iso(it.version), "localVolumes": [],
     });
     let mut set = |key: &str, value: Value| {

@@ -78,7 +78,7 @@ pub(super) fn delete_one(call: &mut Call<'_>, id: &str, task_id: &str) -> Answer
     Ok(Response::json(200, &json!({ "task": it })))
 }
 
-/// `POST /v2/tasks/delete`: tasks of any apps. Unknown ones are passed over, malformed ones are not.
+/// `POST /v2/tasks/delete`: tasks of any apps. Unknown ones are passed over, malformed refused.
 pub(super) fn delete_given(call: &mut Call<'_>) -> Answer {
     let how = How::of(call)?;
     let body = world::object(&call.request.body)?;

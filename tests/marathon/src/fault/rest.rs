@@ -145,7 +145,8 @@ fn kind(body: &Map<String, Value>, plant: &Plant) -> Result<Kind, String> {
 fn processes(world: &World, outside: &Outside) -> Value {
     let row = |pid: i32| {
         let task = world.tasks.values().find(|it| it.pid == Some(pid));
-        json!({ "pid": pid, "task": task.map(|it| &it.id), "sandbox": task.map(|it| it.sandbox.display().to_string()) })
+        let sandbox = task.map(|it| it.sandbox.display().to_string());
+        json!({ "pid": pid, "task": task.map(|it| &it.id), "sandbox": sandbox })
     };
     json!({ "processes": outside.process_ids().into_iter().map(row).collect::<Vec<_>>() })
 }
@@ -160,8 +161,10 @@ fn leader(plant: &Plant, body: &Map<String, Value>) -> Done {
 }
 
 fn door(doors: &[Arc<Door>], body: &Map<String, Value>) -> Done {
-    let shut =
-        body.get("shut").and_then(Value::as_bool).ok_or((400, "door wants shut".to_owned()))?;
+    let shut = body
+        .get("shut")
+        .and_then(Value::as_bool)
+        .ok_or_else(|| (400, "door wants shut".to_owned()))?;
     let node = body.get("node").and_then(Value::as_u64).and_then(|it| usize::try_from(it).ok());
     for (at, it) in doors.iter().enumerate() {
         if node.is_none_or(|node| node == at) {
@@ -218,8 +221,9 @@ fn task(
         "signal" => {
             let raw =
                 body.get("signal").and_then(Value::as_i64).and_then(|it| i32::try_from(it).ok());
-            let signal =
-                raw.and_then(Signal::from_named_raw).ok_or((400, "which signal?".to_owned()))?;
+            let signal = raw
+                .and_then(Signal::from_named_raw)
+                .ok_or_else(|| (400, "which signal?".to_owned()))?;
             pid.into_iter().for_each(|pid| outside.signal(pid, signal));
         }
         "lose" => lose(world, id, body, pid, outside, now)?,
@@ -256,7 +260,8 @@ fn set_state(world: &mut World, id: &str, state: TaskState, now: Ms) -> Result<(
     let Some(task) = world.tasks.get_mut(id) else { return Ok(()) };
     task.state = state;
     let task = task.clone();
-    world.tell_status(&task, state.name(), "", now);
+    let name = state.name(world.options.generation);
+    world.tell_status(&task, name, "", now);
     Ok(())
 }
 

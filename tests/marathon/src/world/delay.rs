@@ -69,7 +69,7 @@ mod tests {
             delays.on_end("/x", &spec, 1, 0);
             assert_eq!(delays.until("/x", 1, 0), expected);
         };
-        [1_000, 2_000, 4_000, 5_000].map(&mut check);
+        [1_000, 2_000, 4_000, 5_000].into_iter().for_each(&mut check);
         assert_eq!(delays.until("/x", 2, 0), 0);
         delays.on_age("/x", 59_000);
         assert_eq!(delays.until("/x", 1, 0), 5_000);

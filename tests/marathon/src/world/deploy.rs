@@ -46,9 +46,14 @@ pub(crate) enum Change {
     Delete(String),
 }
 
-/// Others are at work on the app: the ids of their deployments.
+/// Why a write was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Locked(pub(crate) Vec<String>);
+pub(crate) enum Refused {
+    /// Others are at work on the app: the ids of their deployments.
+    Locked(Vec<String>),
+    /// So many are at work already.
+    TooMany(usize),
+}
 
 /// A write that was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,7 +119,10 @@ impl Deployment {
     }
 
     pub(crate) fn current_json(&self) -> Value {
-        let action = |it: &Action| json!({ "action": it.kind.name(), "app": it.app, "readinessCheckResults": [] });
+        let action = |it: &Action| {
+            let (action, app) = (it.kind.name(), &it.app);
+            json!({ "action": action, "app": app, "readinessCheckResults": [] })
+        };
         json!(self.current_actions().iter().map(action).collect::<Vec<_>>())
     }
 }
@@ -128,7 +136,7 @@ impl World {
         named: Vec<String>,
         force: Force,
         now: Ms,
-    ) -> Result<Taken, Locked> {
+    ) -> Result<Taken, Refused> {
         let plan: Vec<(Change, Action)> = changes
             .into_iter()
             .filter_map(|it| self.action(&it, !named.is_empty()).map(|action| (it, action)))
@@ -136,7 +144,11 @@ impl World {
         let affected: Vec<&str> = plan.iter().map(|(it, _)| it.app()).collect();
         let in_the_way = self.locks(&affected);
         if force == Force::No && !in_the_way.is_empty() {
-            return Err(Locked(in_the_way));
+            return Err(Refused::Locked(in_the_way));
+        }
+        let most = self.options.max_running_deployments;
+        if !plan.is_empty() && self.deployments.len() - in_the_way.len() >= most {
+            return Err(Refused::TooMany(most));
         }
         for id in &in_the_way {
             self.cancel(id, now);
@@ -185,7 +197,7 @@ impl World {
             Some(app) => Change::Set(id, app.spec),
             None => Change::Delete(id),
         };
-        let changes = it.before.clone().into_iter().map(back).collect();
+        let changes = it.before.into_iter().map(back).collect();
         self.cancel(id, now);
         self.deploy(changes, Vec::new(), Force::Yes, now).ok()
     }

@@ -30,7 +30,9 @@ impl World {
             None => return self.on_exit(id, Exit::Signal(15), now),
         }
         let task = task.clone();
-        self.tell_status(&task, "TASK_KILLING", "", now);
+        if self.options.generation == Generation::V1_10 {
+            self.tell_status(&task, "TASK_KILLING", "", now);
+        }
     }
 
     pub(crate) fn harden_kills(&mut self, outside: &Outside, now: Ms) {
@@ -181,7 +183,7 @@ impl World {
         let grace_ends = started + scaled(order.check.grace_s, scale);
         let verdict = health.on_result(&order.check, result, grace_ends, now);
         let alive = health.alive();
-        // From beginning to beginning; a slow check does not make them fewer, but they never overlap.
+        // From beginning to beginning: a slow check does not make them fewer, but none overlap.
         health.next_at = Some((order.begun_at + scaled(order.check.interval_s, scale)).max(now));
         let task = task.clone();
         if failed && verdict != Verdict::Ignored {
@@ -206,7 +208,11 @@ impl World {
             "version": crate::clock::iso(task.version), "reason": cause,
             "host": agent.host, "slaveId": agent.slave_id,
         });
-        self.tell("unhealthy_instance_kill_event", body, now);
+        let kind = match self.options.generation {
+            Generation::V1_3 => "unhealthy_task_kill_event",
+            Generation::V1_10 => "unhealthy_instance_kill_event",
+        };
+        self.tell(kind, body, now);
         self.kill(&task.id, KillReason::Unhealthy(cause), outside, now);
     }
 

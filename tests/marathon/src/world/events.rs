@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{App, Deployment, Task, World};
 use crate::clock::{Ms, iso};
+use crate::options::Generation;
 
 /// Frames that may wait for one subscriber.
 const BACKLOG: usize = 1024;
@@ -56,6 +57,10 @@ impl Hub {
 impl World {
     /// Tells subscribers. `eventType` and `timestamp` are put into the body.
     pub(crate) fn tell(&mut self, kind: &str, mut body: Value, now: Ms) {
+        // Instances, as something else than tasks, came with 1.4.
+        if self.options.generation == Generation::V1_3 && kind.starts_with("instance_") {
+            return;
+        }
         body["eventType"] = json!(kind);
         body["timestamp"] = json!(iso(now));
         self.hub.publish(kind, &body);
@@ -82,16 +87,24 @@ impl World {
     }
 
     pub(crate) fn tell_health(&mut self, task: &Task, alive: bool, now: Ms) {
-        let body = json!({
-            "appId": task.app_id, "instanceId": task.instance_id, "taskId": task.id,
-            "version": iso(task.version), "alive": alive,
+        let mut body = json!({
+            "appId": task.app_id, "version": iso(task.version), "alive": alive,
         });
+        body[self.instance_key()] = json!(task.instance_id);
         self.tell("health_status_changed_event", body, now);
         let body = json!({
             "instanceId": task.instance_id, "runSpecId": task.app_id, "healthy": alive,
             "runSpecVersion": iso(task.version),
         });
         self.tell("instance_health_changed_event", body, now);
+    }
+
+    /// The key under which health is told.
+    pub(crate) fn instance_key(&self) -> &'static str {
+        match self.options.generation {
+            Generation::V1_3 => "taskId",
+            Generation::V1_10 => "instanceId",
+        }
     }
 
     /// `id` is named by the last word of a deployment, `current` by the steps.
@@ -115,5 +128,21 @@ impl World {
     pub(crate) fn tell_api_post(&mut self, peer: &str, uri: &str, app: &App, now: Ms) {
         let body = json!({ "clientIp": peer, "uri": uri, "appDefinition": app.spec.0 });
         self.tell("api_post_event", body, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_does_not_read_is_cut_off() {
+        let mut hub = Hub::default();
+        let (slow, picky) = (hub.subscribe(Vec::new()), hub.subscribe(vec!["b".to_owned()]));
+        (0..BACKLOG).for_each(|_| hub.publish("a", &json!({})));
+        assert_eq!(hub.subscriber_count(), 2);
+        hub.publish("b", &json!({}));
+        assert_eq!(hub.subscriber_count(), 1);
+        assert_eq!((slow.iter().count(), picky.try_iter().count()), (BACKLOG, 1));
     }
 }

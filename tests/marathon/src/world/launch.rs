@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::health::Health;
 use super::spec::{PortWish, Spec};
-use super::task::{Task, TaskState};
+use super::task::{Task, TaskState, name_of};
 use super::{Agent, World};
 use crate::clock::{Ms, iso};
 use crate::options::Generation;
@@ -111,7 +111,7 @@ impl World {
             }
             let task = task.clone();
             if state == TaskState::Running || self.options.generation == Generation::V1_10 {
-                self.tell_status(&task, state.name(), "", now);
+                self.tell_status(&task, state.name(self.options.generation), "", now);
             }
             if state == TaskState::Running {
                 self.schedule_checks(&id, now);
@@ -120,7 +120,7 @@ impl World {
     }
 
     fn new_instance_id(&self, app: &str) -> String {
-        let name = app.trim_start_matches('/').replace('/', "_");
+        let name = name_of(app);
         match self.options.generation {
             Generation::V1_3 => format!("{name}.{}", Uuid::new_v4()),
             Generation::V1_10 => format!("{name}.instance-{}", Uuid::new_v4()),

@@ -1,4 +1,4 @@
-//! What this Marathon knows: apps, tasks, deployments, delays, agents. All of it is behind one lock,
+//! What this Marathon knows: apps, tasks, deployments, delays, agents. All is behind one lock,
 //! because handlers, reapers, health checks and the clockwork write it, and every answer must be of
 //! one moment. Rules are methods told the time; effects are processes started and signalled.
 
@@ -19,10 +19,10 @@ use std::path::PathBuf;
 use uuid::Uuid;
 
 pub(crate) use self::delay::Delays;
-pub(crate) use self::deploy::{Change, Deployment, Force, Locked, Taken};
+pub(crate) use self::deploy::{Change, Deployment, Force, Refused, Taken};
 pub(crate) use self::events::Hub;
 pub(crate) use self::health::Health;
-pub(crate) use self::spec::{CheckKind, CheckPort, HealthCheck, Spec, complete};
+pub(crate) use self::spec::{CheckKind, CheckPort, HealthCheck, ServicePorts, Spec, complete};
 pub(crate) use self::task::{Archived, KillReason, Task, TaskState};
 pub(crate) use self::valid::{app_id, detail, not_json, object, shape, unprocessable, values};
 
@@ -157,7 +157,10 @@ impl World {
 
     /// Tasks of an app, oldest first.
     pub(crate) fn tasks_of(&self, app: &str) -> Vec<&Task> {
-        let mut found: Vec<&Task> = self.tasks.values().filter(|it| it.app_id == app).collect();
+        // Ids begin with the app's name, so its tasks lie together.
+        let prefix = format!("{}.", task::name_of(app));
+        let near = self.tasks.range(prefix.clone()..).take_while(|(id, _)| id.starts_with(&prefix));
+        let mut found: Vec<&Task> = near.map(|(_, it)| it).filter(|it| it.app_id == app).collect();
         found.sort_by_key(|it| it.number);
         found
     }
@@ -169,9 +172,14 @@ impl World {
         wanted.saturating_sub(live)
     }
 
-    pub(crate) fn service_ports_but(&self, app: &str) -> Vec<u16> {
+    /// Those an app has, and those it cannot have.
+    pub(crate) fn service_ports(&self, app: &str) -> ServicePorts {
+        let of = |it: &App| it.spec.ports().iter().map(|it| it.port).collect::<Vec<_>>();
         let others = self.apps.iter().filter(|(id, _)| *id != app);
-        others.flat_map(|(_, it)| it.spec.ports()).map(|it| it.port).collect()
+        ServicePorts {
+            own: self.apps.get(app).map(of).unwrap_or_default(),
+            taken: others.flat_map(|(_, it)| of(it)).collect(),
+        }
     }
 
     fn judge_age(&mut self, now: Ms) {

@@ -149,16 +149,46 @@ impl HealthCheck {
 /// Service ports that were not chosen get the next free one from here on.
 pub(crate) const FIRST_SERVICE_PORT: u16 = 10_000;
 
-/// Fills in what was left out. `taken` are the service ports of other apps.
+/// Service ports that an app may keep, and those of other apps.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ServicePorts {
+    pub(crate) own: Vec<u16>,
+    pub(crate) taken: Vec<u16>,
+}
+
+impl ServicePorts {
+    /// One it had before, else the first that is free.
+    fn next(&mut self) -> u16 {
+        if !self.own.is_empty() {
+            return self.own.remove(0);
+        }
+        let free = (FIRST_SERVICE_PORT..).find(|port| !self.taken.contains(port)).unwrap_or(0);
+        self.taken.push(free);
+        free
+    }
+
+    fn use_up(&mut self, port: u16) {
+        self.own.retain(|it| *it != port);
+        self.taken.push(port);
+    }
+}
+
+/// Fills in what was left out.
 pub(crate) fn complete(
     mut given: Map<String, Value>,
     generation: Generation,
-    mut taken: Vec<u16>,
+    ports: ServicePorts,
 ) -> Spec {
     given.retain(|_, value| !value.is_null());
-    settle_ports(&mut given, &mut taken);
+    settle_ports(&mut given, ports);
     for (key, value) in defaults(generation) {
         given.entry(key).or_insert(value);
+    }
+    // Whole or not, these are one type: who sends 32 and then 32.0 has changed nothing.
+    for key in ["cpus", "mem", "disk", "backoffFactor"] {
+        if let Some(number) = given.get(key).and_then(Value::as_f64) {
+            given.insert(key.to_owned(), json!(number));
+        }
     }
     if let Some(checks) = given.get_mut("healthChecks").and_then(Value::as_array_mut) {
         for check in checks.iter_mut().filter_map(Value::as_object_mut) {
@@ -169,19 +199,24 @@ pub(crate) fn complete(
 }
 
 /// `ports` is the older way to write `portDefinitions`. Without either there is one port.
-fn settle_ports(given: &mut Map<String, Value>, taken: &mut Vec<u16>) {
+fn settle_ports(given: &mut Map<String, Value>, mut ports: ServicePorts) {
     let from_ports = given.remove("ports").and_then(|it| it.as_array().cloned());
     let definitions = given.entry("portDefinitions").or_insert_with(|| {
         let ports = from_ports.unwrap_or_else(|| vec![json!(0)]);
         json!(ports.into_iter().map(|port| json!({ "port": port })).collect::<Vec<_>>())
     });
-    for it in definitions.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+    let number = |it: &Value| it.get("port").and_then(Value::as_u64).unwrap_or(0);
+    let chosen = definitions.as_array().into_iter().flatten().map(number);
+    for port in chosen.filter_map(|it| u16::try_from(it).ok()).filter(|it| *it != 0) {
+        ports.use_up(port);
+    }
+    for it in definitions.as_array_mut().into_iter().flatten() {
+        let is_open = number(it) == 0;
+        let Some(it) = it.as_object_mut() else { continue };
         it.entry("protocol").or_insert_with(|| json!("tcp"));
         it.entry("labels").or_insert_with(|| json!({}));
-        if it.get("port").and_then(Value::as_u64).unwrap_or(0) == 0 {
-            let free = (FIRST_SERVICE_PORT..).find(|port| !taken.contains(port)).unwrap_or(0);
-            taken.push(free);
-            it.insert("port".into(), json!(free));
+        if is_open {
+            it.insert("port".into(), json!(ports.next()));
         }
     }
 }
@@ -244,17 +279,19 @@ mod tests {
     use super::*;
 
     fn check(generation: Generation, given: Value) -> Spec {
-        complete(given.as_object().unwrap().clone(), generation, vec![10_000])
+        let ports = ServicePorts { own: vec![12_000], taken: vec![10_000] };
+        complete(given.as_object().unwrap().clone(), generation, ports)
     }
 
     #[test]
     fn what_is_left_out_is_filled_in_as_each_generation_does_it() {
         let it =
             check(Generation::V1_10, json!({ "cmd": "x", "ports": [0, 0], "healthChecks": [{}] }));
-        assert_eq!(it.ports().iter().map(|it| it.port).collect::<Vec<_>>(), [10_001, 10_002]);
+        assert_eq!(it.ports().iter().map(|it| it.port).collect::<Vec<_>>(), [12_000, 10_001]);
         assert_eq!((it.instances(), it.kill_grace_s()), (1, 3));
         let check_ = &it.health_checks()[0];
         assert_eq!((check_.delay_s, check_.max_failures), (15, 3));
+        assert_eq!((&it.0["mem"], &it.0["disk"]), (&json!(128.0), &json!(0.0)));
         assert!(!it.0.contains_key("args") && it.text("role") == Some("*"));
         let it =
             check(Generation::V1_3, json!({ "cmd": "x", "healthChecks": [{ "protocol": "TCP" }] }));

@@ -2,7 +2,7 @@
 
 use super::World;
 use super::deploy::{Action, ActionKind, Deployment};
-use super::task::{KillReason, Task, TaskState};
+use super::task::{KillReason, Task};
 use crate::clock::Ms;
 use crate::outside::Outside;
 
@@ -19,11 +19,11 @@ impl World {
                 self.begin_step(at, now);
                 continue;
             }
-            let done = it
-                .current_actions()
-                .iter()
-                .map(|action| self.drive(&it, action, outside, now))
-                .fold(true, |all, one| all && one);
+            // All of them are driven, also behind one that is not done.
+            let mut done = true;
+            for action in it.current_actions() {
+                done &= self.drive(&it, action, outside, now);
+            }
             if done && now - it.step_since >= self.options.deployment_step_ms {
                 self.end_step(at, now);
             }
@@ -95,7 +95,7 @@ impl World {
         self.kill_surplus(surplus, outside, now);
         let tasks = self.tasks_of(app);
         let ready = tasks.iter().filter(|it| it.is_ready()).count();
-        ready >= wanted && tasks.iter().all(|it| it.counts())
+        ready >= wanted && tasks.iter().all(|it| it.kill.is_none())
     }
 
     fn kills_oldest(&self, app: &str) -> bool {
@@ -131,7 +131,7 @@ impl World {
         let going = going.into_iter().chain(extra).collect();
         self.kill_surplus(going, outside, now);
         let tasks = self.tasks_of(app);
-        let all_new = tasks.iter().all(|it| it.configured_at >= configured && it.counts());
+        let all_new = tasks.iter().all(|it| it.configured_at >= configured && it.kill.is_none());
         all_new && tasks.iter().filter(|it| it.is_ready()).count() >= wanted
     }
 
@@ -173,9 +173,7 @@ impl World {
 
     fn kill_surplus(&mut self, ids: Vec<String>, outside: &Outside, now: Ms) {
         for id in ids {
-            if self.tasks.get(&id).is_some_and(|it| it.state != TaskState::Killing) {
-                self.kill(&id, KillReason::Surplus, outside, now);
-            }
+            self.kill(&id, KillReason::Surplus, outside, now);
         }
     }
 }

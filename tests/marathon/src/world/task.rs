@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::health::Health;
 use crate::clock::Ms;
+use crate::options::Generation;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Task {
@@ -46,13 +47,14 @@ pub(crate) enum TaskState {
 }
 
 impl TaskState {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Staging => "TASK_STAGING",
-            Self::Starting => "TASK_STARTING",
-            Self::Running => "TASK_RUNNING",
-            Self::Killing => "TASK_KILLING",
-            Self::Unreachable => "TASK_UNREACHABLE",
+    /// 1.3 did not tell a task that starts or is killed from one that is staged or runs.
+    pub(crate) fn name(self, generation: Generation) -> &'static str {
+        match (self, generation) {
+            (Self::Staging, _) | (Self::Starting, Generation::V1_3) => "TASK_STAGING",
+            (Self::Starting, Generation::V1_10) => "TASK_STARTING",
+            (Self::Running, _) | (Self::Killing, Generation::V1_3) => "TASK_RUNNING",
+            (Self::Killing, Generation::V1_10) => "TASK_KILLING",
+            (Self::Unreachable, _) => "TASK_UNREACHABLE",
         }
     }
 }
@@ -84,10 +86,16 @@ pub(crate) struct Archived {
     pub(crate) framework_id: String,
 }
 
+/// What a task's id begins with. An app's id holds no `_`, so no two apps share a name.
+pub(crate) fn name_of(app: &str) -> String {
+    app.trim_start_matches('/').replace('/', "_")
+}
+
 impl Task {
-    /// Whether it counts against the wanted number. What is being killed does not.
+    /// Whether it counts against the wanted number. What is killed to be replaced does so until it
+    /// has ended, what is killed for good does not.
     pub(crate) fn counts(&self) -> bool {
-        self.state != TaskState::Killing
+        !matches!(&self.kill, Some(Kill { reason: KillReason::Surplus, .. }))
     }
 
     /// Runs, and passes all its checks, each of which has a result.
