@@ -7,6 +7,7 @@
 pub mod aggregator;
 pub mod autoscaler;
 pub mod catalogue;
+pub mod distribution;
 pub mod fact;
 pub mod gc;
 pub mod histogram;
