@@ -9,3 +9,4 @@ pub mod error_body;
 pub mod fields;
 pub mod head;
 pub mod http1;
+pub mod peer;
