@@ -55,8 +55,7 @@ pub fn balanced<S: AsRef<str>>(
 pub fn allocate(target: u64, available: &[u32], preference: &[usize]) -> Vec<u32> {
     let with_slots = available.iter().filter(|it| **it > 0).count() as u64;
     let base = target.checked_div(with_slots).unwrap_or(0);
-    let mut got: Vec<u32> =
-        available.iter().map(|it| u64::from(*it).min(base) as u32).collect();
+    let mut got: Vec<u32> = available.iter().map(|it| u64::from(*it).min(base) as u32).collect();
     let mut left = target - got.iter().map(|it| u64::from(*it)).sum::<u64>();
     while left > 0 {
         let mut gave = false;
