@@ -14,6 +14,7 @@ pub mod histogram;
 pub mod launch;
 pub mod letter;
 pub mod outcome;
+pub mod peers;
 pub mod pulse;
 pub mod reserver;
 pub mod route;
