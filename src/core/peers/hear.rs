@@ -118,6 +118,9 @@ impl Peers {
             let entry = self.table.services.get(&press.service);
             let own_age = entry.and_then(|it| it.oldest).map(|it| age_ms(it, now));
             let slack = u32::try_from(self.settings.fair_slack.as_millis()).unwrap_or(u32::MAX);
+            // A slot that moves is idle on its way: where all wait long, small differences must not
+            // send it round.
+            let slack = slack.saturating_add(press.age_ms / 8);
             if own_age.is_some_and(|it| it.saturating_add(slack) >= press.age_ms) {
                 continue;
             }

@@ -43,7 +43,8 @@ pub struct Settings {
     pub look_idle: Duration,
     /// Slots that nobody needed for so long are given back.
     pub idle_keep: Duration,
-    /// Of two that wait, one is the longer waiting only if it has waited so much longer.
+    /// Of two that wait, one is the longer waiting only if it has waited so much, and an eighth,
+    /// longer.
     pub fair_slack: Duration,
     /// Slots are lent ahead of demand this often, to who asked within the last ten times.
     pub ahead_every: Duration,

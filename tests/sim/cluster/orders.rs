@@ -84,8 +84,8 @@ impl Scheduler {
 
 impl World {
     /// The leader asks for a kill now and then; orders are carried out.
-    pub(super) fn orders_turn(&mut self) {
-        if self.now >= self.orders.next {
+    pub(super) fn orders_turn(&mut self, asks: bool) {
+        if asks && self.now >= self.orders.next {
             self.orders.next = self.now + (200 + self.chance.below(900) as u64) * MS;
             self.ask_for_a_kill();
         }

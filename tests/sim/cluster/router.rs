@@ -44,10 +44,9 @@ pub(super) struct Request {
 #[derive(Debug)]
 pub(super) enum News {
     Send(RouterId, Box<Document>),
-    Bury(RouterId),
     Consent(u64, InstanceId, bool),
     Began(u64, InstanceId),
-    Ended(u64, InstanceId),
+    Ended(u64),
 }
 
 /// A router.
@@ -71,6 +70,12 @@ pub(super) struct Router {
     pub(super) news: Vec<News>,
     session: u64,
     limits: Limits,
+}
+
+impl Place {
+    pub(super) fn demand(&self) -> (u32, Option<Instant>) {
+        self.reserver.demand()
+    }
 }
 
 impl Router {
@@ -192,11 +197,14 @@ impl Router {
             self.requests.iter().filter(|(_, it)| over(it)).map(|(number, _)| *number).collect();
         let mut gave_up = 0;
         for number in ended {
-            // An end may have served others, but never this one.
+            // An end may have served somebody who was about to give up.
+            if !over(&self.requests[&number]) {
+                continue;
+            }
             let request = self.requests.remove(&number).expect("it was just listed");
             match request.seat {
-                Some((seat, id, _)) => {
-                    self.news.push(News::Ended(number, id));
+                Some((seat, ..)) => {
+                    self.news.push(News::Ended(number));
                     self.put(request.service, seat, now);
                 }
                 None => {

@@ -82,3 +82,26 @@ impl Figures {
         )
     }
 }
+
+macro_rules! missed {
+    ($name:ident, $rule:ident, $kinds:expr, $complaint:expr) => {
+        #[test]
+        fn $name() {
+            is_missed(Rule::$rule, $kinds, $complaint);
+        }
+    };
+}
+
+missed!(no_roster, Roster, &[10], "over the limit");
+missed!(no_settling, Settle, &[2, 6, 7], "over the limit");
+missed!(no_settling_with_the_vanished, SettleVanished, &[4, 6, 10], "over the limit");
+missed!(not_all_counted, CountAll, &[1, 2, 4, 6], "over the limit");
+missed!(no_debts_counted, CountDebts, &[2, 4, 6], "over the limit");
+missed!(debts_stated_once, StateTwice, &[1, 4, 6, 7], "over the limit");
+missed!(loans_never_closing, ListClosing, &[8, 9, 7], "over the limit");
+missed!(old_words_believed, YoungWord, &[7, 5, 8], "over the limit");
+missed!(dead_loans_live_again, StaysDead, &[0, 1], "over the limit");
+missed!(written_off_early, OthersShown, &[1, 6, 7], "over the limit");
+missed!(registered_anew_as_before, Anew, &[8, 9], "over the limit");
+missed!(never_away, Away, &[9], "over the limit");
+missed!(locks_are_no_debt, LockIsDebt, &[1, 2, 6], "a kill");

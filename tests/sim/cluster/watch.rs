@@ -7,7 +7,7 @@ use waiter::base::ids::{InstanceId, RouterId};
 use waiter::base::time::Instant;
 
 /// After healing nobody waits longer beside an idle slot, in milliseconds.
-pub(super) const IDLE_BESIDE_MAX: u64 = 500;
+pub(super) const IDLE_BESIDE_MAX: u64 = 1000;
 
 #[derive(Debug)]
 struct Running {
@@ -67,6 +67,25 @@ impl World {
         } else {
             let on = self.watch.running(&id).join(" ");
             self.broken(&format!("over the limit: {id}: {on}"));
+        }
+    }
+
+    /// Prints what every router believes, for whoever replays a seed.
+    #[expect(clippy::print_stdout, reason = "for people")]
+    pub(super) fn describe(&self) {
+        for router in self.routers.values() {
+            let (epoch, members) = router.peers.members();
+            let members: Vec<_> = members.map(|it| it.id.as_str().to_owned()).collect();
+            println!("{} epoch {epoch} members {members:?}", router.id);
+            for it in router.peers.peers(Instant(self.now)) {
+                println!("    {it:?}");
+            }
+            for place in &router.places {
+                for it in router.peers.ownership(&place.id) {
+                    println!("    {it:?}");
+                }
+                println!("    {} waiting {:?}", place.id, place.demand());
+            }
         }
     }
 
