@@ -6,6 +6,7 @@ use crate::core::peers::document::{Document, Lend, Want};
 use crate::core::peers::link::{Held, age_ms, all_of};
 use crate::core::peers::machine::{Effect, Peers};
 use crate::core::peers::rules::Rule;
+use crate::core::peers::table::LoanId;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Peers {
@@ -124,12 +125,25 @@ impl Peers {
             if own_age.is_some_and(|it| it.saturating_add(slack) >= press.age_ms) {
                 continue;
             }
-            let held = self.held.range(all_of(from)).filter(|(_, it)| it.service == press.service);
-            let going = held.clone().filter(|(_, it)| it.returning).count();
-            let more = (press.count as usize).saturating_sub(going);
-            let chosen: BTreeSet<_> =
-                held.filter(|(_, it)| !it.returning).take(more).map(|(it, _)| it.clone()).collect();
+            let chosen = self.most_dispensable(from, &press);
             self.return_all(|loan, _| chosen.contains(loan));
         }
+    }
+
+    /// Loans to be returned for those who wait: as many as are idle, then of those in use as many
+    /// as are not on their way already.
+    fn most_dispensable(&self, from: &RouterId, press: &Want) -> BTreeSet<LoanId> {
+        let count = press.count as usize;
+        let held = self.held.range(all_of(from)).filter(|(_, it)| it.service == press.service);
+        let going = held.clone().filter(|(_, it)| it.returning).count();
+        let is_idle = |held: &Held| {
+            let shared = &self.table.instances[&held.instance];
+            usize::from(shared.instance.word.used()) < shared.loans.len()
+        };
+        let (idle, busy): (Vec<_>, Vec<_>) =
+            held.filter(|(_, it)| !it.returning).partition(|(_, it)| is_idle(it));
+        let idle = idle.into_iter().take(count);
+        let more = count.saturating_sub(going + idle.len());
+        idle.chain(busy.into_iter().take(more)).map(|(loan, _)| loan.clone()).collect()
     }
 }
