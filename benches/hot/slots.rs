@@ -8,7 +8,7 @@ use waiter::base::address::SocketAddr;
 use waiter::base::ids::{ServiceId, ShardId, Ticket};
 use waiter::base::limits::Limits;
 use waiter::base::time::{Date, Instant};
-use waiter::core::letter::{Claim, Settle};
+use waiter::core::letter::{Asker, Claim, Settle};
 use waiter::core::outcome::Outcome;
 use waiter::core::reserver::{Reply, Reserver};
 use waiter::core::slots::{Instance, Seat, Word};
@@ -71,7 +71,8 @@ impl Queue {
         let ticket = Ticket { shard: ShardId(0), number: self.number };
         let service = self.id.clone();
         let since = Instant(1);
-        let claim = Claim { ticket, service, description: None, not: Vec::new(), since };
+        let asker = Asker::Request;
+        let claim = Claim { ticket, service, description: None, not: Vec::new(), since, asker };
         self.reserver.claim(claim, &mut self.replies);
         self.seat_all();
     }

@@ -1,5 +1,7 @@
 //! Names for things. Each is its own type, so a shard can never be passed for an instance.
 
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -7,6 +9,9 @@ use std::sync::Arc;
 /// One core's share of the data plane: its number, from 0.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ShardId(pub u8);
+
+/// Longest id that another router is believed, in bytes; no router has a longer one.
+pub const ID_BYTES_MAX: usize = 255;
 
 /// Most shards one router can have (an instance keeps one bit for each).
 pub const SHARDS_MAX: usize = 64;
@@ -120,6 +125,82 @@ impl fmt::Display for InstanceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// The id of a router; new with each process. Cheap to clone.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct RouterId(Arc<str>);
+
+impl RouterId {
+    /// Names a router.
+    pub fn new(text: &str) -> Self {
+        assert!(text.len() <= ID_BYTES_MAX, "the id of a router is short: {text}");
+        Self(text.into())
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AsRef<str> for RouterId {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RouterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for ServiceId {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(self.as_str())
+    }
+}
+
+impl Serialize for InstanceId {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(self.as_str())
+    }
+}
+
+impl Serialize for RouterId {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for ServiceId {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = short(from)?;
+        if text.contains(InstanceId::SEPARATOR) {
+            return Err(D::Error::custom("a service-id holds no dot"));
+        }
+        Ok(Self::new(text))
+    }
+}
+
+impl<'de> Deserialize<'de> for InstanceId {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Self::parse(short(from)?).ok_or_else(|| D::Error::custom("an instance-id holds a dot"))
+    }
+}
+
+impl<'de> Deserialize<'de> for RouterId {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(Self::new(short(from)?))
+    }
+}
+
+/// The text of an id that another router sent; borrowed from its bytes.
+fn short<'de, D: Deserializer<'de>>(from: D) -> Result<&'de str, D::Error> {
+    let text = <&str>::deserialize(from)?;
+    let fits = text.len() <= ID_BYTES_MAX;
+    fits.then_some(text).ok_or_else(|| D::Error::custom("an id is too long"))
 }
 
 /// One request that waits for, or holds, a slot: the shard it is on and its key there.

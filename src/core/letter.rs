@@ -52,6 +52,18 @@ pub struct Claim {
     pub not: Avoided,
     /// Since when it waits.
     pub since: Instant,
+    /// Who would use the slot.
+    pub asker: Asker,
+}
+
+/// Who asks home for a slot.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Asker {
+    /// A request. Among requests the order is that of arrival at home.
+    Request,
+    /// Another router, of which a request has waited since then: it comes before whoever waits for
+    /// a shorter time, and gets no slot that is itself borrowed.
+    Router,
 }
 
 /// The end of a request that home must hear of.

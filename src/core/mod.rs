@@ -7,12 +7,14 @@
 pub mod aggregator;
 pub mod autoscaler;
 pub mod catalogue;
+pub mod distribution;
 pub mod fact;
 pub mod gc;
 pub mod histogram;
 pub mod launch;
 pub mod letter;
 pub mod outcome;
+pub mod peers;
 pub mod pulse;
 pub mod reserver;
 pub mod route;

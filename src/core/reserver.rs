@@ -4,21 +4,24 @@
 //! gates and of the ejection timers. It is told claims, withdrawals and settlements, and replies
 //! with grants and refusals.
 //!
+//! Another router may claim too: it waits like a request, at the place that its age gives it.
+//!
 //! Invariants: a ticket gets exactly one reply unless withdrawn; first come, first served from the
-//! moment a claim arrives; after every event `waiting` equals the length of the queue, and nobody
+//! moment a request's claim arrives; after every event `waiting` equals the length of the queue, and nobody
 //! waits beside a free slot it may have. A closing gate is set for a reason that home will hear of
 //! or has a record of, so that none stays closed for ever.
 
 use crate::base::ids::{ServiceId, ShardId, Ticket};
 use crate::base::limits::Limits;
 use crate::base::time::{Duration, Instant};
-use crate::core::letter::{Avoided, Claim, Settle, Why};
+use crate::core::letter::{Asker, Avoided, Claim, Settle, Why};
 use crate::core::outcome::{Outcome, eject_millis};
 use crate::core::service::LoadBalancing;
 use crate::core::slots::selection::{Candidate, Circumstances, choose_for_kill};
 use crate::core::slots::{Gate, Instance, Seat, ServiceSlots};
 use crate::core::world::Service;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// What the reserver wants done.
@@ -42,20 +45,27 @@ pub struct Reserver {
     id: ServiceId,
     service: Option<Arc<Service>>,
     slots: Arc<ServiceSlots>,
-    queue: BTreeMap<u64, Waiter>,
-    arrivals: HashMap<Ticket, u64, foldhash::fast::FixedState>,
-    next: u64,
+    queue: BTreeMap<Place, Waiter>,
+    places: HashMap<Ticket, Place, foldhash::fast::FixedState>,
+    next: Place,
+    /// How many in the queue are other routers.
+    routers: usize,
     failing: Vec<Failing>,
     locked: Vec<Arc<Instance>>,
     asked: bool,
     shard: ShardId,
 }
 
+/// A place in the queue: since when, and the number of the claim. A request's never lies before
+/// that of a request which arrived earlier.
+type Place = (Instant, u64);
+
 #[derive(Debug)]
 struct Waiter {
     ticket: Ticket,
     not: Avoided,
     since: Instant,
+    asker: Asker,
 }
 
 #[derive(Debug)]
@@ -74,8 +84,9 @@ impl Reserver {
             service,
             slots,
             queue: BTreeMap::new(),
-            arrivals: HashMap::default(),
-            next: 0,
+            places: HashMap::default(),
+            next: (Instant(0), 0),
+            routers: 0,
             failing: Vec::new(),
             locked: Vec::new(),
             asked: false,
@@ -86,14 +97,15 @@ impl Reserver {
     /// A request waits.
     pub fn claim(&mut self, claim: Claim, replies: &mut Vec<Reply>) {
         assert!(claim.service == self.id);
-        if let Some(why) = self.obstacle() {
+        if let Some(why) = self.obstacle(claim.asker) {
             replies.push(Reply::Refuse(claim.ticket, why));
             return;
         }
-        let at = self.next;
-        self.next += 1;
-        self.arrivals.insert(claim.ticket, at);
-        self.queue.insert(at, Waiter { ticket: claim.ticket, not: claim.not, since: claim.since });
+        let Claim { ticket, not, since, asker, .. } = claim;
+        let at = self.place(asker, since);
+        self.places.insert(ticket, at);
+        self.routers += usize::from(asker == Asker::Router);
+        self.queue.insert(at, Waiter { ticket, not, since, asker });
         let first = self.queue.len() == 1;
         self.announce();
         self.serve(replies);
@@ -112,8 +124,8 @@ impl Reserver {
 
     /// A request waits no longer.
     pub fn withdraw(&mut self, ticket: Ticket) {
-        if let Some(at) = self.arrivals.remove(&ticket) {
-            self.queue.remove(&at);
+        if let Some(at) = self.places.remove(&ticket) {
+            self.leave_queue(at);
             self.announce();
         }
         if self.queue.is_empty() {
@@ -200,6 +212,20 @@ impl Reserver {
         None
     }
 
+    /// Locks this instance for a kill, if nothing is in use on it.
+    pub fn lock(&mut self, suffix: &str) -> bool {
+        let Some(service) = &self.service else { return false };
+        let mut members = service.members.iter();
+        let found = members.find(|it| it.instance.suffix() == suffix);
+        match found.filter(|it| it.instance.word.lock_idle()) {
+            Some(member) => {
+                self.locked.push(member.instance.clone());
+                true
+            }
+            None => false,
+        }
+    }
+
     /// Locks every instance for the end of the service, if nothing is in use and nobody waits.
     pub fn lock_all(&mut self) -> bool {
         if !self.queue.is_empty() {
@@ -269,13 +295,20 @@ impl Reserver {
         while let Some((_, waiter)) = self.queue.pop_first() {
             replies.push(Reply::Refuse(waiter.ticket, why.clone()));
         }
-        self.arrivals.clear();
+        self.places.clear();
+        self.routers = 0;
         self.announce();
     }
 
     /// Since when the longest waiting request waits.
     pub fn oldest(&self) -> Option<Instant> {
-        self.queue.first_key_value().map(|(_, it)| it.since)
+        self.queue.values().find(|it| it.asker == Asker::Request).map(|it| it.since)
+    }
+
+    /// How many requests wait here, without other routers, and since when the first of them does.
+    pub fn demand(&self) -> (u32, Option<Instant>) {
+        let requests = self.queue.len() - self.routers;
+        (u32::try_from(requests).expect("bounded"), self.oldest())
     }
 
     /// How many wait.
@@ -301,12 +334,30 @@ impl Reserver {
         self.service.is_none() && self.queue.is_empty()
     }
 
-    fn obstacle(&self) -> Option<Why> {
+    fn obstacle(&self, asker: Asker) -> Option<Why> {
         if let Some(why) = self.deployment_error() {
             return Some(why);
         }
         let max = self.service.as_ref().map(|it| it.description.parameters.max_queue_length)?;
-        (self.queue.len() >= max as usize).then_some(Why::QueueFull(max))
+        let full = self.queue.len() - self.routers >= max as usize && asker == Asker::Request;
+        full.then_some(Why::QueueFull(max))
+    }
+
+    fn place(&mut self, asker: Asker, since: Instant) -> Place {
+        self.next.1 += 1;
+        match asker {
+            Asker::Request => {
+                self.next.0 = self.next.0.max(since);
+                self.next
+            }
+            Asker::Router => (since, self.next.1),
+        }
+    }
+
+    fn leave_queue(&mut self, at: Place) -> Waiter {
+        let waiter = self.queue.remove(&at).expect("who has a place is in the queue");
+        self.routers -= usize::from(waiter.asker == Asker::Router);
+        waiter
     }
 
     fn deployment_error(&self) -> Option<Why> {
@@ -316,33 +367,41 @@ impl Reserver {
 
     /// Grants while somebody waits for whom there is a slot.
     fn serve(&mut self, replies: &mut Vec<Reply>) {
-        let mut from = 0;
-        while let Some((&at, waiter)) = self.queue.range(from..).next() {
-            if let Some(instance) = self.slots.take(self.shard, &waiter.not, at) {
+        let mut from = Bound::Unbounded;
+        while let Some((&at, waiter)) = self.queue.range((from, Bound::Unbounded)).next() {
+            let found = match waiter.asker {
+                Asker::Request => self.slots.take(self.shard, &waiter.not, at.1),
+                Asker::Router => self.slots.take_own(),
+            };
+            if let Some(instance) = found {
                 let seat = Seat::new(self.id.clone(), instance, self.slots.clone());
                 self.grant(at, seat, replies);
-            } else if waiter.not.is_empty() {
+            } else if waiter.not.is_empty() && waiter.asker == Asker::Request {
                 break; // no slot at all
             }
-            from = at + 1; // none for this one, but perhaps for the next
+            from = Bound::Excluded(at); // none for this one, but perhaps for the next
         }
     }
 
-    fn grant(&mut self, at: u64, seat: Seat, replies: &mut Vec<Reply>) {
-        let waiter = self.queue.remove(&at).expect("the caller has just seen it");
-        self.arrivals.remove(&waiter.ticket);
+    fn grant(&mut self, at: Place, seat: Seat, replies: &mut Vec<Reply>) {
+        let waiter = self.leave_queue(at);
+        self.places.remove(&waiter.ticket);
         replies.push(Reply::Grant(waiter.ticket, seat));
         self.announce();
     }
 
     /// Who gets a slot that is being passed on, if it may be: an instance that no longer serves
     /// would else be kept in use by those who wait.
-    fn next_for(&self, instance: &Arc<Instance>) -> Option<u64> {
+    fn next_for(&self, instance: &Arc<Instance>) -> Option<Place> {
         if !instance.word.may_pass() {
             return None;
         }
         let mut queue = self.queue.iter();
-        queue.find(|(_, it)| self.slots.accepts(instance, &it.not)).map(|(at, _)| *at)
+        let borrowed = instance.word.is(Gate::Foreign);
+        let fits = |it: &Waiter| {
+            self.slots.accepts(instance, &it.not) && !(borrowed && it.asker == Asker::Router)
+        };
+        queue.find(|(_, it)| fits(it)).map(|(at, _)| *at)
     }
 
     /// What the outcome means for the instance.

@@ -1,7 +1,7 @@
 //! Carrying out what exchanges want.
 
 use crate::base::time::Instant;
-use crate::core::letter::{Claim, Letter, Settle, Why};
+use crate::core::letter::{Asker, Claim, Letter, Settle, Why};
 use crate::core::outcome::Outcome;
 use crate::core::pulse::Spent;
 use crate::core::slots::{Gate, Instance, Put, Seat};
@@ -135,6 +135,7 @@ impl<E: Engine> Shard<E> {
             description: plan.description.clone(),
             not: avoided.to_vec(),
             since: now,
+            asker: Asker::Request,
         };
         let home = self.home(&claim.service);
         self.counters.entry(claim.service.clone()).or_default().began_to_wait();

@@ -10,3 +10,4 @@ pub mod fields;
 pub mod head;
 pub mod http1;
 pub mod marathon;
+pub mod peer;

@@ -5,6 +5,7 @@
 //! after every event. A failure prints its seed: `WAITER_SEED=… cargo test --test sim` replays it,
 //! and a line in `seeds.txt` keeps it for all time.
 
+mod cluster;
 mod control;
 mod options;
 mod shard;

@@ -5,7 +5,7 @@ use crate::world::{Event, Phase, Request, World};
 use std::sync::Arc;
 use waiter::base::ids::{ServiceId, ShardId, Ticket};
 use waiter::base::time::Instant;
-use waiter::core::letter::{Claim, Letter, Settle, Why};
+use waiter::core::letter::{Asker, Claim, Letter, Settle, Why};
 use waiter::core::outcome::Outcome;
 use waiter::core::reserver::{Reply, Reserver};
 use waiter::core::slots::{Gate, Instance, Put, Seat, ServiceSlots};
@@ -78,6 +78,7 @@ impl World {
             description: (!known).then(|| place.description.clone()),
             not: request.not.clone(),
             since: Instant(self.now),
+            asker: Asker::Request,
         };
         self.send(shard, place.home, Letter::Claim(claim));
         if let Some(patience) = self.options.patience {

@@ -53,6 +53,20 @@ impl Home {
             description: None,
             not: not.iter().map(|it| (*it).clone()).collect(),
             since: Instant(number),
+            asker: Asker::Request,
+        };
+        self.hear(|it, replies| it.claim(claim, replies))
+    }
+
+    /// Another router has waited since then.
+    fn claim_for_router(&mut self, number: u64, since: u64) -> String {
+        let claim = Claim {
+            ticket: ticket(number),
+            service: ServiceId::new("s"),
+            description: None,
+            not: Vec::new(),
+            since: Instant(since),
+            asker: Asker::Router,
         };
         self.hear(|it, replies| it.claim(claim, replies))
     }
@@ -138,6 +152,35 @@ fn who_came_first_is_served_first() {
     assert_eq!(home.settle(4, Outcome::Unused), "");
     assert!(!home.slots.waiting.any());
     assert_eq!(home.slots.roster().instances()[0].word.used(), 0);
+}
+
+#[test]
+fn another_router_is_served_by_the_age_of_its_oldest_and_gets_nothing_borrowed() {
+    let [a, b] = pair();
+    b.word.close(Gate::Foreign);
+    let mut home = Home::new(&[a, b]);
+    assert_eq!(home.claim(10, &[]), "10 gets a");
+    assert_eq!(home.claim_for_router(90, 15), "urgent", "b is free, but borrowed");
+    assert_eq!(home.claim(11, &[]), "11 gets b");
+    assert_eq!((home.claim(12, &[]), home.claim(13, &[])), (String::new(), String::new()));
+    assert_eq!(home.claim_for_router(91, 12), "");
+    assert_eq!(home.reserver.demand(), (2, Some(Instant(12))));
+    assert_eq!(home.settle(11, Outcome::Success), "12 gets b");
+    assert_eq!(home.settle(10, Outcome::Success), "91 gets a", "before 13 and 90");
+    assert_eq!(home.settle(12, Outcome::Success), "13 gets b", "90 may not have it");
+    assert_eq!(home.settle(91, Outcome::Unused), "90 gets a");
+    assert_eq!(home.reserver.demand(), (0, None));
+}
+
+#[test]
+fn one_instance_is_locked_by_name() {
+    let [a, b] = pair();
+    let mut home = Home::new(&[a, b]);
+    assert_eq!(home.claim(1, &[]), "1 gets a");
+    assert!(!home.reserver.lock("a") && !home.reserver.lock("c"));
+    assert!(home.reserver.lock("b") && !home.reserver.lock("b"));
+    assert_eq!(home.unlock("b", false), "");
+    assert_eq!(home.settle(1, Outcome::Success), "");
 }
 
 #[test]

@@ -62,6 +62,14 @@ impl ServiceSlots {
         roster.take(shard, roster.avoided(not), salt).cloned()
     }
 
+    /// Takes a slot for another router, of the first instance that is not itself borrowed.
+    pub fn take_own(&self) -> Option<Arc<Instance>> {
+        let roster = self.roster.load();
+        let mut places = roster.room.up(0..roster.instances.len());
+        let found = places.find(|at| roster.instances[*at].word.take_own());
+        found.map(|at| roster.instances[at].clone())
+    }
+
     /// Says that an instance has room again, after its slot was put. Returns whether that was news.
     pub fn hint(&self, instance: &Arc<Instance>) -> bool {
         let roster = self.roster.load();

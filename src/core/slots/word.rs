@@ -31,6 +31,8 @@ pub enum Gate {
     Retired = 0b0100,
     /// It failed lately: home wants to hear of its next success. Not closing.
     Failing = 0b1000,
+    /// Another router owns it: its slots here are borrowed, and not for other routers. Not closing.
+    Foreign = 0b1_0000,
 }
 
 /// The slots of one instance.
@@ -61,6 +63,12 @@ impl Word {
     /// Takes a slot, if there is room and no closing gate is set.
     pub fn take(&self) -> bool {
         self.change(|word| (closing(word) == 0 && used(word) < limit(word)).then_some(word + 1))
+    }
+
+    /// Takes a slot for another router: only an owner lends.
+    pub fn take_own(&self) -> bool {
+        let shut = CLOSING << GATE_SHIFT | bit(Gate::Foreign);
+        self.change(|word| (word & shut == 0 && used(word) < limit(word)).then_some(word + 1))
     }
 
     /// Puts a slot back, unless somebody waits: then it stays counted, for home to pass on. `hint`
@@ -108,7 +116,8 @@ impl Word {
         self.change(|word| (used(word) == 0 && word & lock == 0).then_some(word | lock))
     }
 
-    /// Sets how many slots there are. Home only. Fewer than used: takes fail until use has fallen.
+    /// Sets how many slots there are. One writer only: home, or, where routers share an instance,
+    /// the control thread. Fewer than used: takes fail until use has fallen.
     pub fn set_limit(&self, slots: u16) {
         let slots = u64::from(slots) << LIMIT_SHIFT;
         self.change(|word| Some(word & !(USED << LIMIT_SHIFT) | slots));

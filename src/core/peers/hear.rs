@@ -1,0 +1,149 @@
+//! A document arrives. The epoch is adopted before anything else of it is used.
+
+use crate::base::ids::{InstanceId, RouterId};
+use crate::base::time::Instant;
+use crate::core::peers::document::{Document, Lend, Want};
+use crate::core::peers::link::{Held, age_ms, all_of};
+use crate::core::peers::machine::{Effect, Peers};
+use crate::core::peers::rules::Rule;
+use crate::core::peers::table::LoanId;
+use std::collections::{BTreeMap, BTreeSet};
+
+impl Peers {
+    /// A document of this router arrived, by a connection on which it has proved itself. An older
+    /// one than the newest is nothing.
+    pub fn heard(
+        &mut self,
+        from: &RouterId,
+        document: Document,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        let known = self.links.get(from).map_or(0, |it| it.heard_seq);
+        if *from == self.me || document.seq <= known {
+            return;
+        }
+        match &document.members {
+            Some(members) => self.adopt(document.epoch, members, now),
+            // Its members will come with a later document: until then this says nothing.
+            None if document.epoch > self.membership.epoch => return,
+            None => {}
+        }
+        if !self.membership.is_member(from) {
+            self.membership.spoke(from, now);
+        }
+        for it in &document.ghosts {
+            self.membership.told_of(&self.me, &it.router, it.epoch, now);
+        }
+        let link = self.links.entry(from.clone()).or_default();
+        let before = link.heard.take();
+        link.hears(document, now);
+        let mut owed: BTreeSet<InstanceId> =
+            before.map_or_else(BTreeSet::new, |it| it.debts.into_keys().collect());
+        owed.extend(self.links[from].heard.iter().flat_map(|it| it.debts.keys().cloned()));
+        self.judge_rights(now);
+        self.loans_ended(from, effects);
+        self.loans_given(from);
+        self.pressed(from, now);
+        for id in owed {
+            self.count_debts(&id);
+            self.refresh(&id);
+        }
+        self.hear_kills(from, now, effects);
+        self.flush(effects);
+    }
+
+    /// A loan is over when its borrower has seen the document that first listed it, and does not
+    /// hold it.
+    fn loans_ended(&mut self, from: &RouterId, effects: &mut Vec<Effect>) {
+        let link = &self.links[from];
+        let heard = link.heard.as_ref().expect("it was just heard");
+        let ack = heard.document.ack;
+        let over: Vec<u64> = {
+            let seen = link.lent.iter().filter(|(_, it)| it.born.is_some_and(|born| born <= ack));
+            seen.filter(|(loan, _)| !heard.holds.contains(loan)).map(|(loan, _)| *loan).collect()
+        };
+        for loan in over {
+            self.end_loan(from, loan, effects);
+        }
+    }
+
+    /// What the other lends: a loan that is seen open is held from now on; one that is closing, or
+    /// that was refused once, is not.
+    fn loans_given(&mut self, from: &RouterId) {
+        let link = &self.links[from];
+        let document = &link.heard.as_ref().expect("it was just heard").document;
+        let may = self.membership.is_member(from)
+            && document.epoch >= self.membership.epoch
+            && !self.leaving;
+        let lends: Vec<Lend> = document.lends.clone();
+        let listed: BTreeMap<u64, bool> = lends.iter().map(|it| (it.loan, it.open)).collect();
+        let stays_dead = self.rules.has(Rule::StaysDead);
+        let link = self.links.get_mut(from).expect("it was just heard");
+        link.dead.retain(|it| stays_dead && listed.contains_key(it));
+        for it in lends {
+            let known = self.held.contains_key(&(from.clone(), it.loan));
+            let link = self.links.get_mut(from).expect("it was just heard");
+            if known || link.dead.contains(&it.loan) {
+                continue;
+            }
+            link.dirty = true;
+            let shared = self.table.instances.get(&it.instance);
+            if may && it.open && shared.is_some_and(|it| !it.own && it.present) {
+                self.hold(from, &it);
+            } else {
+                let link = self.links.get_mut(from).expect("it was just heard");
+                link.dead.insert(it.loan);
+            }
+        }
+        self.return_all(|loan, _| loan.0 == *from && listed.get(&loan.1) != Some(&true));
+    }
+
+    fn hold(&mut self, from: &RouterId, lend: &Lend) {
+        let loan = (from.clone(), lend.loan);
+        let it = self.table.instances.get_mut(&lend.instance).expect("the caller has seen it");
+        let held =
+            Held { instance: lend.instance.clone(), service: it.service.clone(), returning: false };
+        it.loans.push(loan.clone());
+        self.held.insert(loan, held);
+        self.table.watched.insert(lend.instance.clone());
+        self.refresh(&lend.instance);
+    }
+
+    /// Somebody waits longer than anybody here, at a lender or at another whom it cannot serve: as
+    /// many loans go back.
+    fn pressed(&mut self, from: &RouterId, now: Instant) {
+        let document = &self.links[from].heard.as_ref().expect("it was just heard").document;
+        let presses: Vec<Want> = document.presses.clone();
+        for press in presses {
+            let entry = self.table.services.get(&press.service);
+            let own_age = entry.and_then(|it| it.oldest).map(|it| age_ms(it, now));
+            let slack = u32::try_from(self.settings.fair_slack.as_millis()).unwrap_or(u32::MAX);
+            // A slot that moves is idle on its way: where all wait long, small differences must not
+            // send it round.
+            let slack = slack.saturating_add(press.age_ms / 8);
+            if own_age.is_some_and(|it| it.saturating_add(slack) >= press.age_ms) {
+                continue;
+            }
+            let chosen = self.most_dispensable(from, &press);
+            self.return_all(|loan, _| chosen.contains(loan));
+        }
+    }
+
+    /// Loans to be returned for those who wait: as many as are idle, then of those in use as many
+    /// as are not on their way already.
+    fn most_dispensable(&self, from: &RouterId, press: &Want) -> BTreeSet<LoanId> {
+        let count = press.count as usize;
+        let held = self.held.range(all_of(from)).filter(|(_, it)| it.service == press.service);
+        let going = held.clone().filter(|(_, it)| it.returning).count();
+        let is_idle = |held: &Held| {
+            let shared = &self.table.instances[&held.instance];
+            usize::from(shared.instance.word.used()) < shared.loans.len()
+        };
+        let (idle, busy): (Vec<_>, Vec<_>) =
+            held.filter(|(_, it)| !it.returning).partition(|(_, it)| is_idle(it));
+        let idle = idle.into_iter().take(count);
+        let more = count.saturating_sub(going + idle.len());
+        idle.chain(busy.into_iter().take(more)).map(|(loan, _)| loan.clone()).collect()
+    }
+}

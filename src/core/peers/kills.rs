@@ -1,0 +1,275 @@
+//! No instance is killed without its owner's consent.
+//!
+//! The leader asks the owner; the owner consents where nothing is in use, on loan or owed, after its
+//! home has locked the instance; then the leader orders the kill, and says when it is over and
+//! proved. Until then the owner keeps the lock, and both state the whole instance as a debt: should
+//! it get another owner, that one starts nothing on it.
+//!
+//! Must hold: a lock ends because its asker says that the kill is over, or, if the asker is never
+//! heard of again, a hold after the order's deadline; never by a time shorter than the order.
+
+use crate::base::ids::{InstanceId, RouterId, ServiceId};
+use crate::base::time::{Duration, Instant};
+use crate::core::peers::document::{Consent, Kill, ORDERS_MAX};
+use crate::core::peers::machine::{Effect, Peers};
+use std::collections::BTreeSet;
+
+/// A kill that is asked for here.
+#[derive(Debug)]
+pub(super) struct Asked {
+    instance: InstanceId,
+    until: Instant,
+    given: bool,
+    /// Who was asked: each hears of it until it is over, so that none ends its lock before.
+    told: BTreeSet<RouterId>,
+}
+
+/// A kill that is asked of this router.
+#[derive(Debug)]
+pub(super) struct Answer {
+    service: ServiceId,
+    instance: InstanceId,
+    state: State,
+    until: Instant,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    /// Home has been asked for the lock.
+    Locking,
+    /// Nobody wants it any more, and home has not answered.
+    Dropped,
+    /// It is locked.
+    Given,
+    /// It is not.
+    Refused,
+}
+
+/// A lock whose asker has vanished.
+#[derive(Debug)]
+pub(super) struct Orphan {
+    service: ServiceId,
+    instance: InstanceId,
+    until: Instant,
+}
+
+impl Peers {
+    /// The leader wants to kill an instance by an order that takes so long at most. Returns its
+    /// number; the answer is [`Effect::Consent`].
+    pub fn ask_kill(&mut self, instance: &InstanceId, time: Duration, now: Instant) -> u64 {
+        let order = self.number();
+        let told = BTreeSet::new();
+        let asked = Asked { instance: instance.clone(), until: now + time, given: false, told };
+        self.asked.insert(order, asked);
+        self.dirty_owner(instance);
+        order
+    }
+
+    /// The kill is over, or was not ordered: the instance is gone, or a list that was begun after
+    /// the order's deadline still shows it.
+    pub fn kill_over(&mut self, order: u64) {
+        let Some(asked) = self.asked.remove(&order) else { return };
+        if let Some(it) = self.table.instances.get_mut(&asked.instance) {
+            it.dying = false;
+        }
+        self.dirty_all();
+    }
+
+    /// Home has locked an instance, or could not.
+    pub fn locked(&mut self, instance: &InstanceId, locked: bool, effects: &mut Vec<Effect>) {
+        let is_clear = self.is_clear(instance);
+        let waits = |it: &&mut Answer| {
+            it.instance == *instance && matches!(it.state, State::Locking | State::Dropped)
+        };
+        let Some(answer) = self.answers.values_mut().find(waits) else { return };
+        let keeps = locked && is_clear && answer.state == State::Locking;
+        let dropped = answer.state == State::Dropped;
+        answer.state = if keeps { State::Given } else { State::Refused };
+        let service = answer.service.clone();
+        if keeps {
+            self.set_locked(instance, true);
+        } else if locked {
+            effects.push(Effect::Unlock(service, instance.clone(), self.is_gone(instance)));
+        }
+        if dropped {
+            self.answers.retain(|_, it| it.instance != *instance || it.state != State::Refused);
+        }
+        self.dirty_all();
+    }
+
+    /// The other asks for kills, and answers ours.
+    pub(super) fn hear_kills(&mut self, from: &RouterId, now: Instant, effects: &mut Vec<Effect>) {
+        let document = &self.links[from].heard.as_ref().expect("it was just heard").document;
+        let (kills, consents) = (document.kills.clone(), document.consents.clone());
+        for it in &consents {
+            self.answered(it.order, it.given, effects);
+        }
+        self.asked_by(from, &kills, now, effects);
+    }
+
+    /// Kills whose time has passed, those of own instances, and locks that nobody ends.
+    pub(super) fn tick_kills(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let late: Vec<u64> = {
+            let waits = self.asked.iter().filter(|(_, it)| !it.given && it.until <= now);
+            waits.map(|(order, _)| *order).collect()
+        };
+        for order in late {
+            self.answered(order, false, effects);
+        }
+        let me = self.me.clone();
+        let own = self.kills_of(&me, now);
+        if !own.is_empty() || !self.answers.is_empty() {
+            self.asked_by(&me, &own, now, effects);
+        }
+        let given: Vec<(u64, bool)> = {
+            let mine = self.answers.iter().filter(|((from, _), _)| *from == me);
+            mine.filter_map(|((_, order), it)| Some((*order, it.verdict()?))).collect()
+        };
+        for (order, given) in given {
+            self.answered(order, given, effects);
+        }
+        let over: Vec<Orphan> = self.orphans.extract_if(.., |it| it.until <= now).collect();
+        for it in over {
+            self.unlock(&it.service, &it.instance, effects);
+        }
+    }
+
+    /// The kills that this owner is to hear of.
+    pub(super) fn kills_of(&mut self, owner: &RouterId, now: Instant) -> Vec<Kill> {
+        let mut kills = Vec::new();
+        for (order, it) in &mut self.asked {
+            let shared = self.table.instances.get(&it.instance);
+            if shared.is_some_and(|it| it.owner.as_ref() == Some(owner)) {
+                it.told.insert(owner.clone());
+            }
+            if it.told.contains(owner) {
+                let left_ms = u32::try_from((it.until - now).as_millis()).unwrap_or(u32::MAX);
+                kills.push(Kill { order: *order, instance: it.instance.clone(), left_ms });
+            }
+        }
+        kills.truncate(ORDERS_MAX);
+        kills
+    }
+
+    pub(super) fn consents_to(&self, to: &RouterId) -> Vec<Consent> {
+        let theirs = self.answers.iter().filter(|((from, _), _)| from == to);
+        theirs
+            .filter_map(|((_, order), it)| Some(Consent { order: *order, given: it.verdict()? }))
+            .take(ORDERS_MAX)
+            .collect()
+    }
+
+    /// Locks for a router that was written off last for the hold.
+    pub(super) fn orphan_locks(&mut self, from: &RouterId) {
+        let theirs = self.answers.extract_if(.., |(it, _), _| it == from);
+        for (_, it) in theirs {
+            if it.state == State::Given {
+                let Answer { service, instance, until, .. } = it;
+                self.orphans.push(Orphan { service, instance, until });
+            }
+        }
+    }
+
+    fn answered(&mut self, order: u64, given: bool, effects: &mut Vec<Effect>) {
+        let Some(asked) = self.asked.get_mut(&order).filter(|it| !it.given) else { return };
+        let instance = asked.instance.clone();
+        asked.given = given;
+        effects.push(Effect::Consent(order, instance.clone(), given));
+        if !given {
+            self.asked.remove(&order);
+            self.dirty_all();
+        } else if let Some(it) = self.table.instances.get_mut(&instance) {
+            it.dying = true;
+            self.table.watched.insert(instance.clone());
+        }
+        self.dirty_owner(&instance);
+    }
+
+    fn asked_by(
+        &mut self,
+        from: &RouterId,
+        kills: &[Kill],
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        let mut over = Vec::new();
+        for ((asker, order), it) in &mut self.answers {
+            if asker != from || kills.iter().any(|kill| kill.order == *order) {
+                continue;
+            }
+            if it.state == State::Locking {
+                it.state = State::Dropped;
+            } else if it.state != State::Dropped {
+                over.push(*order);
+            }
+        }
+        for order in over {
+            let it = self.answers.remove(&(from.clone(), order)).expect("it was just seen");
+            if it.state == State::Given {
+                self.unlock(&it.service, &it.instance, effects);
+            }
+        }
+        for kill in kills {
+            if !self.answers.contains_key(&(from.clone(), kill.order)) {
+                self.consider(from, kill, now, effects);
+            }
+        }
+    }
+
+    fn consider(&mut self, from: &RouterId, kill: &Kill, now: Instant, effects: &mut Vec<Effect>) {
+        let left = Duration::from_millis(u64::from(kill.left_ms));
+        let busy = self.answers.values().any(|it| it.instance == kill.instance);
+        let may = self.is_clear(&kill.instance) && !busy && self.answers.len() < ORDERS_MAX;
+        let shared = self.table.instances.get(&kill.instance);
+        let Some(service) = shared.map(|it| it.service.clone()) else { return };
+        let state = if may { State::Locking } else { State::Refused };
+        if may {
+            effects.push(Effect::Lock(service.clone(), kill.instance.clone()));
+        }
+        let until = now + left + self.settings.lock_hold;
+        let answer = Answer { service, instance: kill.instance.clone(), state, until };
+        self.answers.insert((from.clone(), kill.order), answer);
+        self.dirty_all();
+    }
+
+    /// Whether nobody else can have anything in use on an instance that is owned.
+    fn is_clear(&self, instance: &InstanceId) -> bool {
+        let shared = self.table.instances.get(instance);
+        shared.is_some_and(|it| it.own && it.owed == 0 && it.lent == 0 && !it.locked)
+    }
+
+    fn is_gone(&self, instance: &InstanceId) -> bool {
+        self.table.instances.get(instance).is_none_or(|it| !it.present)
+    }
+
+    fn unlock(&mut self, service: &ServiceId, instance: &InstanceId, effects: &mut Vec<Effect>) {
+        self.set_locked(instance, false);
+        let gone = self.is_gone(instance);
+        effects.push(Effect::Unlock(service.clone(), instance.clone(), gone));
+    }
+
+    fn set_locked(&mut self, instance: &InstanceId, locked: bool) {
+        if let Some(it) = self.table.instances.get_mut(instance) {
+            it.locked = locked;
+            self.table.watched.insert(instance.clone());
+        }
+        self.dirty_all();
+    }
+
+    fn dirty_owner(&mut self, instance: &InstanceId) {
+        let owner = self.table.instances.get(instance).and_then(|it| it.owner.clone());
+        if let Some(link) = owner.and_then(|it| self.links.get_mut(&it)) {
+            link.dirty = true;
+        }
+    }
+}
+
+impl Answer {
+    fn verdict(&self) -> Option<bool> {
+        match self.state {
+            State::Locking | State::Dropped => None,
+            State::Given => Some(true),
+            State::Refused => Some(false),
+        }
+    }
+}

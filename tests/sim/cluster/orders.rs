@@ -1,0 +1,177 @@
+//! The scheduler, and what the leader orders: kills, each with its owner's consent.
+
+use super::MS;
+use super::options::Options;
+use super::world::World;
+use crate::options::Chance;
+use std::collections::{BTreeMap, BTreeSet};
+use waiter::base::ids::{InstanceId, RouterId, ServiceId};
+use waiter::base::time::{Duration, Instant};
+
+/// How long an order may take, in milliseconds.
+const ORDER: u64 = 300;
+
+/// What runs, in truth.
+#[derive(Debug)]
+pub(super) struct Scheduler {
+    pub(super) services: Vec<(ServiceId, BTreeMap<InstanceId, u64>)>,
+    dead: BTreeSet<InstanceId>,
+    next: u64,
+}
+
+/// An order of the leader.
+#[derive(Debug)]
+struct Order {
+    leader: RouterId,
+    number: u64,
+    instance: InstanceId,
+    /// When it is carried out, or not; none: not consented to yet.
+    at: Option<(u64, bool)>,
+    over: u64,
+}
+
+/// Orders under way.
+#[derive(Debug, Default)]
+pub(super) struct Orders {
+    list: Vec<Order>,
+    next: u64,
+}
+
+impl Orders {
+    pub(super) fn concern(&self, id: &InstanceId) -> bool {
+        self.list.iter().any(|it| it.instance == *id)
+    }
+}
+
+impl Scheduler {
+    pub(super) fn new(options: &Options, chance: &mut Chance) -> Self {
+        let mut it = Self { services: Vec::new(), dead: BTreeSet::new(), next: 0 };
+        for _ in 0..options.services {
+            let id = ServiceId::new(&format!("s{}", chance.below(10_000)));
+            it.services.push((id, BTreeMap::new()));
+            for _ in 0..options.instances {
+                it.launch(it.services.len() - 1, 0);
+            }
+        }
+        it
+    }
+
+    fn launch(&mut self, service: usize, now: u64) {
+        self.next += 1;
+        let id = InstanceId::new(&self.services[service].0, &format!("i{}", self.next));
+        self.services[service].1.insert(id, now);
+    }
+
+    pub(super) fn listing(&self, service: usize) -> (ServiceId, Vec<InstanceId>) {
+        let (id, instances) = &self.services[service];
+        (id.clone(), instances.keys().cloned().collect())
+    }
+
+    pub(super) fn is_dead(&self, id: &InstanceId) -> bool {
+        self.dead.contains(id)
+    }
+
+    /// Whether every router has heard of it by now.
+    pub(super) fn is_settled(&self, id: &InstanceId, now: u64) -> bool {
+        let of = self.services.iter().find_map(|(_, it)| it.get(id));
+        of.is_some_and(|since| now >= since + 1500 * MS)
+    }
+
+    fn service_of(&self, id: &InstanceId) -> Option<usize> {
+        self.services.iter().position(|(_, it)| it.contains_key(id))
+    }
+}
+
+impl World {
+    /// The leader asks for a kill now and then; orders are carried out.
+    pub(super) fn orders_turn(&mut self, asks: bool) {
+        if asks && self.now >= self.orders.next {
+            self.orders.next = self.now + (200 + self.chance.below(900) as u64) * MS;
+            self.ask_for_a_kill();
+        }
+        let due: Vec<Order> = {
+            let now = self.now;
+            let is_due = |it: &mut Order| it.over <= now || it.at.is_some_and(|(at, _)| at <= now);
+            self.orders.list.extract_if(.., is_due).collect()
+        };
+        for mut order in due {
+            if let Some((at, true)) = order.at
+                && at <= self.now
+            {
+                self.kill(&order.instance);
+            }
+            if order.over > self.now {
+                order.at = None; // carried out; what is left is to prove it
+                self.orders.list.push(order);
+            } else if let Some(router) = self.routers.get_mut(&order.leader) {
+                router.peers.kill_over(order.number);
+            }
+        }
+    }
+
+    fn ask_for_a_kill(&mut self) {
+        let now = Instant(self.now);
+        let leads = self.routers.values().find(|it| {
+            self.now >= it.stopped && it.lease.order(Duration::from_millis(ORDER), 1, now).is_some()
+        });
+        let Some(leader) = leads.map(|it| it.id.clone()) else { return };
+        let service = self.chance.below(self.options.services);
+        let ids = self.scheduler.listing(service).1;
+        let instance = ids[self.chance.below(ids.len())].clone();
+        if self.orders.concern(&instance) {
+            return;
+        }
+        let router = self.routers.get_mut(&leader).expect("it was just found");
+        let number = router.peers.ask_kill(&instance, Duration::from_millis(ORDER), now);
+        let over = self.now + 4 * ORDER * MS;
+        self.orders.list.push(Order { leader, number, instance, at: None, over });
+    }
+
+    /// The owner has answered: the lease is read again, then the order is sent.
+    pub(super) fn consented(
+        &mut self,
+        who: &RouterId,
+        number: u64,
+        instance: &InstanceId,
+        given: bool,
+    ) {
+        let Some(router) = self.routers.get(who) else { return };
+        let time = Duration::from_millis(ORDER);
+        let deadline = router.lease.order(time, 1, Instant(self.now)).filter(|_| given);
+        let is_it = |it: &&mut Order| it.leader == *who && it.number == number;
+        let Some(order) = self.orders.list.iter_mut().find(is_it) else {
+            if given {
+                let router = self.routers.get_mut(who).expect("it was just there");
+                router.peers.kill_over(number);
+            }
+            return;
+        };
+        assert!(order.instance == *instance);
+        match deadline {
+            Some(deadline) => {
+                let span = (deadline.0 - self.now) / MS;
+                let at = self.now + self.chance.below(span as usize) as u64 * MS;
+                order.at = Some((at, self.chance.is(0.8)));
+                // Proved by a list that was begun after the deadline.
+                order.over = deadline.0 + 700 * MS;
+            }
+            None => {
+                self.figures.refusals += 1;
+                order.over = self.now;
+            }
+        }
+    }
+
+    fn kill(&mut self, id: &InstanceId) {
+        let Some(service) = self.scheduler.service_of(id) else { return };
+        let running = self.watch.running(id);
+        if !running.is_empty() {
+            self.broken(&format!("a kill of {id} takes {}", running.join(" ")));
+        }
+        self.figures.kills += 1;
+        self.scheduler.services[service].1.remove(id);
+        self.scheduler.dead.insert(id.clone());
+        self.scheduler.launch(service, self.now);
+        self.relist(service);
+    }
+}

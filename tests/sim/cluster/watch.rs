@@ -1,0 +1,169 @@
+//! What must always hold, looked at from outside.
+
+use super::MS;
+use super::world::World;
+use std::collections::{BTreeMap, BTreeSet};
+use waiter::base::ids::{InstanceId, RouterId};
+use waiter::base::time::Instant;
+
+/// After healing nobody waits longer beside an idle slot, in milliseconds.
+pub(super) const IDLE_BESIDE_MAX: u64 = 1000;
+
+#[derive(Debug)]
+struct Running {
+    router: RouterId,
+    number: u64,
+    excused: bool,
+    since: u64,
+}
+
+/// An account of its own of what runs where.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    running: BTreeMap<InstanceId, Vec<Running>>,
+    at: BTreeMap<u64, InstanceId>,
+    /// Since when an instance has had room.
+    idle_since: BTreeMap<InstanceId, u64>,
+}
+
+impl Watch {
+    /// A request has ended, or its router has.
+    pub(super) fn ended(&mut self, number: u64) {
+        if let Some(id) = self.at.remove(&number) {
+            self.running.entry(id).or_default().retain(|it| it.number != number);
+        }
+    }
+
+    /// These requests are excused.
+    pub(super) fn excuse(&mut self, numbers: impl Iterator<Item = u64>) {
+        for number in numbers {
+            let Some(id) = self.at.get(&number) else { continue };
+            for it in self.running.entry(id.clone()).or_default() {
+                it.excused |= it.number == number;
+            }
+        }
+    }
+
+    /// Requests that run on an instance and that no kill may take.
+    pub(super) fn running(&self, id: &InstanceId) -> Vec<String> {
+        let list = self.running.get(id).into_iter().flatten().filter(|it| !it.excused);
+        list.map(|it| format!("{}#{}@{}", it.router, it.number, it.since / MS)).collect()
+    }
+}
+
+impl World {
+    /// A request begins to run.
+    pub(super) fn began(&mut self, router: &RouterId, number: u64, id: InstanceId) {
+        let excused = self.routers[router].requests[&number].excused;
+        let running = Running { router: router.clone(), number, excused, since: self.now };
+        self.watch.at.insert(number, id.clone());
+        let list = self.watch.running.entry(id.clone()).or_default();
+        list.push(running);
+        if list.len() <= usize::from(self.options.limit) || self.scheduler.is_dead(&id) {
+            return;
+        }
+        if list.iter().any(|it| it.excused) {
+            self.figures.excused += 1;
+        } else {
+            let on = self.watch.running(&id).join(" ");
+            self.broken(&format!("over the limit: {id}: {on}"));
+        }
+    }
+
+    /// Prints what every router believes, for whoever replays a seed.
+    #[expect(clippy::print_stdout, reason = "for people")]
+    pub(super) fn describe(&self) {
+        for router in self.routers.values() {
+            let (epoch, members) = router.peers.members();
+            let members: Vec<_> = members.map(|it| it.id.as_str().to_owned()).collect();
+            println!("{} epoch {epoch} members {members:?}", router.id);
+            for it in router.peers.peers(Instant(self.now)) {
+                println!("    {it:?}");
+            }
+            for place in &router.places {
+                for it in router.peers.ownership(&place.id) {
+                    println!("    {it:?}");
+                }
+                println!("    {} waiting {:?}", place.id, place.demand());
+            }
+        }
+    }
+
+    pub(super) fn broken(&mut self, what: &str) {
+        self.figures.broken.push(format!("{} ms: {what}", self.now / MS));
+    }
+
+    /// At most one router may decide.
+    pub(super) fn watch_leaders(&mut self) {
+        let awake = self.routers.values().filter(|it| self.now >= it.stopped);
+        let leads: Vec<_> =
+            awake.filter(|it| it.lease.leads(1, Instant(self.now))).map(|it| &it.id).collect();
+        if leads.len() > 1 {
+            let text = format!("two leaders: {leads:?}");
+            self.broken(&text);
+        }
+    }
+
+    /// Nobody waits for long beside an idle slot.
+    pub(super) fn watch_waiting(&mut self) {
+        let limit = usize::from(self.options.limit);
+        let mut idle: BTreeMap<usize, u64> = BTreeMap::new();
+        for at in 0..self.scheduler.services.len() {
+            for id in self.scheduler.listing(at).1 {
+                let running = self.watch.running.get(&id).map_or(0, Vec::len);
+                // Everybody has known it for a while, and nobody wants to kill it.
+                let free = running < limit && self.scheduler.is_settled(&id, self.now);
+                if !free || self.orders.concern(&id) {
+                    self.watch.idle_since.remove(&id);
+                    continue;
+                }
+                let since = *self.watch.idle_since.entry(id).or_insert(self.now);
+                idle.entry(at).and_modify(|it| *it = since.min(*it)).or_insert(since);
+            }
+        }
+        let mut longest = (0, String::new());
+        for router in self.routers.values().filter(|it| !it.has_left) {
+            let waits = router.requests.iter().filter(|(_, it)| it.seat.is_none());
+            for (number, it) in waits {
+                let Some(since) = idle.get(&it.service) else { continue };
+                let beside = self.now - it.since.max(*since);
+                if beside / MS > longest.0 {
+                    longest = (beside / MS, format!("{} #{number}", router.id));
+                }
+            }
+        }
+        self.figures.idle_beside = self.figures.idle_beside.max(longest.0);
+        if longest.0 > IDLE_BESIDE_MAX {
+            let (time, who) = longest;
+            self.broken(&format!("{who} waits beside an idle slot for {time} ms"));
+        }
+    }
+
+    /// Everything has come home.
+    pub(super) fn watch_end(&mut self) {
+        let mut left = BTreeSet::new();
+        for router in self.routers.values() {
+            if router.is_leaving && !router.has_left {
+                left.insert(format!("{} has not left", router.id));
+            }
+            if router.peers.loans() != (0, 0) {
+                left.insert(format!("{} has loans {:?}", router.id, router.peers.loans()));
+            }
+            for place in &router.places {
+                for (id, it) in &place.instances {
+                    let limit = self.options.limit;
+                    let own = router.peers.checks(id);
+                    let wanted = if own { limit } else { 0 };
+                    if it.word.used() > 0 || (it.word.limit() != wanted && !router.is_leaving) {
+                        let (used, limit) = (it.word.used(), it.word.limit());
+                        left.insert(format!("{}: {id} {used} of {limit}", router.id));
+                    }
+                }
+            }
+        }
+        if let Some(first) = left.first() {
+            let text = format!("not all came home: {first} and {} more", left.len() - 1);
+            self.broken(&text);
+        }
+    }
+}
