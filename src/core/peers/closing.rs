@@ -5,6 +5,7 @@
 
 use crate::base::ids::ServiceId;
 use crate::core::peers::machine::{Effect, Peers};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Services that somebody wants to delete.
@@ -90,10 +91,10 @@ impl Peers {
             stays
         });
         for id in wanted {
-            if !self.closing.closing.contains_key(&id) {
+            if let Entry::Vacant(place) = self.closing.closing.entry(id) {
                 changed = true;
-                effects.push(Effect::Close(id.clone()));
-                self.closing.closing.insert(id, false);
+                effects.push(Effect::Close(place.key().clone()));
+                place.insert(false);
             }
         }
         if changed {

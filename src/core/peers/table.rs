@@ -187,7 +187,10 @@ impl Table {
                     let (best, rank) = lowest(&joined, id);
                     let challenger = best.map(|it| (rank, it));
                     let holder = (it.rank, owner.clone());
-                    let (rank, owner) = challenger.map_or(holder.clone(), |it| it.min(holder));
+                    let (rank, owner) = match challenger {
+                        Some(it) => it.min(holder),
+                        None => holder,
+                    };
                     (Some(owner), rank)
                 }
                 None => lowest(&self.members, id),

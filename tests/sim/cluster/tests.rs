@@ -1,5 +1,7 @@
 //! Worlds of each kind; and each rule left out once.
 
+#![expect(clippy::print_stdout, reason = "figures of a run")]
+
 use super::options::{KINDS, Options};
 use super::world::{Figures, World};
 use crate::options::Chance;
