@@ -7,9 +7,9 @@
 //! Another router may claim too: it waits like a request, at the place that its age gives it.
 //!
 //! Invariants: a ticket gets exactly one reply unless withdrawn; first come, first served from the
-//! moment a request's claim arrives; after every event `waiting` equals the length of the queue, and nobody
-//! waits beside a free slot it may have. A closing gate is set for a reason that home will hear of
-//! or has a record of, so that none stays closed for ever.
+//! moment a request's claim arrives; after every event `waiting` equals the length of the queue,
+//! and nobody waits beside a free slot it may have. A closing gate is set for a reason that home
+//! will hear of or has a record of, so that none stays closed for ever.
 
 use crate::base::ids::{ServiceId, ShardId, Ticket};
 use crate::base::limits::Limits;

@@ -1,9 +1,9 @@
 //! No instance is killed without its owner's consent.
 //!
-//! The leader asks the owner; the owner consents where nothing is in use, on loan or owed, after its
-//! home has locked the instance; then the leader orders the kill, and says when it is over and
-//! proved. Until then the owner keeps the lock, and both state the whole instance as a debt: should
-//! it get another owner, that one starts nothing on it.
+//! The leader asks the owner; the owner consents where nothing is in use, on loan or owed, after
+//! its home has locked the instance; then the leader orders the kill, and says when it is over and
+//! proved. Until then the owner keeps the lock, and both state the whole instance as a debt:
+//! should it get another owner, that one starts nothing on it.
 //!
 //! Must hold: a lock ends because its asker says that the kill is over, or, if the asker is never
 //! heard of again, a hold after the order's deadline; never by a time shorter than the order.

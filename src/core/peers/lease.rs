@@ -3,11 +3,12 @@
 //! It leads while it is the first candidate as of its last good round trip, and less than two
 //! thirds of the session that the server *granted* have passed since that round trip *began*. The
 //! server lets a session live for its whole length after it heard of it, so nobody else is first
-//! before the lease is over, whatever happened meanwhile. Until the granted session is known it does
-//! not lead. All times are those of CLOCK_BOOTTIME: a lease runs out while the machine sleeps.
+//! before the lease is over, whatever happened meanwhile. Until the granted session is known it
+//! does not lead. All times are those of CLOCK_BOOTTIME: a lease runs out while the machine
+//! sleeps.
 //!
-//! A lease cannot call back an order that was sent. So it is read again immediately before the bytes
-//! of each order are written, and the order's deadline lies inside it ([`Lease::order`]).
+//! A lease cannot call back an order that was sent. So it is read again immediately before the
+//! bytes of each order are written, and the order's deadline lies inside it ([`Lease::order`]).
 
 use crate::base::time::{Duration, Instant};
 
