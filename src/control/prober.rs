@@ -37,9 +37,6 @@ const PAUSE_MAX: Duration = Duration::from_millis(250);
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Checks under way at a time.
 const CHECKS_MAX: usize = 64;
-/// glommio 0.9 sleeps beside tasks that could run if its preemption time is over before it looks at
-/// them; checks are short, so that time never comes.
-const PREEMPT_NEVER: Duration = Duration::from_secs(24 * 60 * 60);
 /// The prober looks up at least this often.
 const NAP_MAX: Duration = Duration::from_secs(1);
 
@@ -102,7 +99,6 @@ impl Prober {
             .name("prober")
             .io_memory(64 << 10)
             .ring_depth(128)
-            .preempt_timer(PREEMPT_NEVER)
             .spawn(move || Round::new(events).run(told, bell))
             .map_err(|error| io::Error::other(error.to_string()))?;
         Ok(Self { lane })

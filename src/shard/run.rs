@@ -4,7 +4,7 @@ use crate::base::time::Duration;
 use crate::mesh::clock;
 use crate::shard::engine::Happening;
 use crate::shard::engine::ring::{Ring, Tuning};
-use crate::shard::engine::streams::{Listening, Name, Owner, Shared, Standby, Streams};
+use crate::shard::engine::streams::{Listening, Name, Owner, Shared, Streams};
 use crate::shard::host::host;
 use crate::shard::state::{Draining, Joins, Shard};
 use crate::shard::turn::TICK;
@@ -21,7 +21,7 @@ const IO_MEMORY: usize = 64 << 10;
 const RING_DEPTH: usize = 1024;
 /// glommio 0.9 sleeps beside a task that could run if this time is over before it has looked at
 /// its tasks, as it may be on a busy machine; only an event wakes it then. A shard on its own ring
-/// needs no preemption, so its time never comes. Streams need it, and have timers that stand by.
+/// needs no preemption, so its time never comes. Streams need it; their timers soon wake glommio.
 const PREEMPT_NEVER: Duration = Duration::from_secs(24 * 60 * 60);
 const PREEMPT_STREAMS: Duration = Duration::from_millis(10);
 
@@ -113,9 +113,7 @@ async fn run_streams(start: Start) {
 }
 
 async fn tick(shard: Rc<RefCell<Shard<Streams>>>) {
-    let mut standby = Standby::new(TICK);
     for count in 0_u32.. {
-        standby.put_off().await;
         glommio::timer::sleep(TICK).await;
         shard.borrow_mut().tick_or_beat(count, clock::now());
     }

@@ -10,7 +10,6 @@
 //! the ring, so no byte is taken from a connection that has left.
 
 mod listening;
-mod standby;
 
 use crate::base::address::SocketAddr;
 use crate::base::limits::Limits;
@@ -24,7 +23,6 @@ use glommio::net::TcpStream;
 use glommio::timer::Timer;
 pub use listening::{Listening, Name};
 use slotmap::SlotMap;
-pub use standby::Standby;
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;

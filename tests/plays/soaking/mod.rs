@@ -107,8 +107,7 @@ fn begin(rock: &[Instance]) -> Router {
 fn play(router: &Router, time: Duration) -> (Tally, Vec<u64>) {
     let service = |n| {
         let service = Service::new(&format!("churn{n}"), "").with("concurrency-level", "8");
-        let service = service.with("min-instances", "2").with("max-instances", "4");
-        service.with("restart-backoff-factor", "1") // else those that are killed soon stay away
+        service.with("min-instances", "2").with("max-instances", "4")
     };
     let whole = Stage {
         address: router.address,

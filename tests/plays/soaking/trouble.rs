@@ -5,7 +5,7 @@ use crate::stage::{Connection, Request, end_at_once, now, pause_until};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-const KILL_INTERVAL: Duration = Duration::from_millis(400);
+const KILL_INTERVAL: Duration = Duration::from_millis(250);
 const DELETE_INTERVAL: Duration = Duration::from_millis(1500);
 
 /// Kills an instance of each service in turn: its leader, or the process that answers.
