@@ -3,7 +3,7 @@
 
 use crate::stage::{
     Cluster, Connection, PATIENCE, Request, Router, Service, exists, now, of_task, pause_until,
-    until, until_view,
+    until, until_view, wave,
 };
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -19,11 +19,6 @@ pub(crate) fn service(name: &str, knobs: &str) -> Service {
     let binary = env!("CARGO_BIN_EXE_waiter");
     let command = format!("exec '{binary}' instance --port $PORT0 --host $HOST {knobs}");
     Service::run(name, &command)
-}
-
-pub(crate) fn active(router: &Router, name: &str) -> Vec<Value> {
-    let page = router.service(name).unwrap_or_default();
-    page["instances"]["active-instances"].as_array().cloned().unwrap_or_default()
 }
 
 #[test]
@@ -63,31 +58,14 @@ fn a_spike_brings_instances_on_several_hosts_and_idleness_ends_them_one_by_one()
     let cluster = Cluster::start(&[]);
     let router = cluster.router(&["--cores", "0,1"]);
     let service = service("wave", "--delay-ms 150").with("max-instances", "4");
-    let address = router.address;
     let begun = now();
-    let clients: Vec<_> = (0..8)
-        .map(|_| {
-            let request = service.get("/");
-            thread::spawn(move || {
-                let mut connection = Connection::open(address);
-                let mut seen = HashSet::new();
-                while now() - begun < Duration::from_secs(6) {
-                    seen.insert(connection.ask(&request).expect(200).instance());
-                }
-                seen
-            })
-        })
-        .collect();
-    let mut seen = HashSet::new();
-    for client in clients {
-        seen.extend(client.join().expect("every request is served"));
-    }
+    let seen = wave(&router, &service);
     assert!((2..=4).contains(&seen.len()), "{seen:?}");
     let hosts: HashSet<String> =
-        active(&router, "wave").iter().map(|it| it["host"].to_string()).collect();
+        router.active("wave").iter().map(|it| it["host"].to_string()).collect();
     assert_eq!(hosts.len(), 2, "{hosts:?}");
     until("they leave", Duration::from_secs(90), || {
-        (active(&router, "wave").len() < 2).then_some(())
+        (router.active("wave").len() < 2).then_some(())
     });
     let writes = cluster.writes();
     for write in &writes {
@@ -119,7 +97,7 @@ fn what_runs_is_found_again_by_a_router_that_starts_anew() {
     drop(router);
     assert!(exists(first), "it runs on without a router");
     let router = cluster.router(&OFTEN);
-    until("it is listed", PATIENCE, || (active(&router, "again").len() == 1).then_some(()));
+    until("it is listed", PATIENCE, || (router.active("again").len() == 1).then_some(()));
     assert_eq!(router.ask(&service.get("/")).expect(200).instance(), first, "routed to");
     let posts = cluster.writes().iter().filter(|it| it.starts_with("POST ")).count();
     assert_eq!(posts, 1, "{:?}", cluster.writes());
@@ -145,7 +123,7 @@ fn the_sandbox_of_an_instance_is_shown() {
          --port $PORT0 --host $HOST"
     );
     router.ask(&Service::run("boxed", &command).get("/")).expect(200);
-    let url = active(&router, "boxed")[0]["log-url"].as_str().expect("a link").to_owned();
+    let url = router.active("boxed")[0]["log-url"].as_str().expect("a link").to_owned();
     let path = |url: &str| {
         let rest = url.strip_prefix("http://").map_or(url, |it| &it[it.find('/').unwrap_or(0)..]);
         rest.to_owned()
@@ -219,7 +197,7 @@ fn a_failing_instance_is_taken_out_at_once_and_replaced_by_marathon() {
     let service = service("pair", "").with("min-instances", "2");
     router.ask(&service.get("/")).expect(200);
     until("two serve", PATIENCE, || {
-        let healthy = active(&router, "pair").iter().filter(|it| it["healthy?"] == true).count();
+        let healthy = router.active("pair").iter().filter(|it| it["healthy?"] == true).count();
         (healthy == 2).then_some(())
     });
     let task = cluster.tasks("pair").pop().expect("a task");
@@ -237,7 +215,7 @@ fn a_failing_instance_is_taken_out_at_once_and_replaced_by_marathon() {
     assert!(served > 10 && broken <= 1, "{served} served, {broken} broken");
     until("it is replaced", PATIENCE, || {
         let ids: Vec<String> =
-            active(&router, "pair").iter().map(|it| it["id"].to_string()).collect();
+            router.active("pair").iter().map(|it| it["id"].to_string()).collect();
         (ids.len() == 2 && !ids.iter().any(|it| it.contains(&task))).then_some(())
     });
 }

@@ -1,6 +1,6 @@
 //! Answers of Marathon that are not believed: traffic goes on, nobody is killed, nothing is scaled.
 
-use crate::marathon::{active, service};
+use crate::marathon::service;
 use crate::stage::{
     Cluster, Connection, PATIENCE, Request, Router, Service, exists, now, pause_until, status,
     until, until_view,
@@ -27,7 +27,7 @@ impl Scene {
             router.ask(&service.get("/")).expect(200);
             until("two serve", PATIENCE, || {
                 let healthy =
-                    active(&router, name).iter().filter(|it| it["healthy?"] == true).count();
+                    router.active(name).iter().filter(|it| it["healthy?"] == true).count();
                 (healthy == 2).then_some(())
             });
         }
@@ -180,8 +180,7 @@ fn tasks_with_odd_words_do_no_harm() {
         assert!(scene.processes.iter().all(|it| exists(*it)), "nobody was killed");
         scene.cluster.no_faults();
         until("they serve again", PATIENCE, || {
-            let ports =
-                active(&scene.router, "one").iter().filter(|it| it["port"].is_u64()).count();
+            let ports = scene.router.active("one").iter().filter(|it| it["port"].is_u64()).count();
             (ports == 2).then_some(())
         });
         scene.serves_on(Duration::from_millis(300));

@@ -1,6 +1,6 @@
 //! Orders to Marathon that meet locks, silence and odd answers.
 
-use crate::marathon::{active, service};
+use crate::marathon::service;
 use crate::stage::{
     Cluster, Connection, PATIENCE, Request, Router, exists, now, of_task, pause_until, status,
     until, until_view,
@@ -54,9 +54,9 @@ fn a_lock_makes_orders_wait_and_nothing_is_forced() {
         .collect();
     until("it was tried twice", PATIENCE, || (count(&cluster, "PUT ") >= 2).then_some(()));
     assert!(count(&cluster, "PUT ") < 10, "not at once again: {:?}", cluster.writes());
-    assert_eq!(active(&router, "locked").len(), 1);
+    assert_eq!(router.active("locked").len(), 1);
     cluster.no_faults();
-    until("more come", PATIENCE, || (active(&router, "locked").len() > 1).then_some(()));
+    until("more come", PATIENCE, || (router.active("locked").len() > 1).then_some(()));
     for it in slow {
         it.join().expect("every request is served");
     }
@@ -71,7 +71,7 @@ fn a_lock_makes_orders_wait_and_nothing_is_forced() {
     assert!(!cluster.writes().iter().any(|it| it.contains("force=true")), "{:?}", cluster.writes());
     cluster.no_faults();
     until("they leave", Duration::from_secs(90), || {
-        (active(&router, "locked").len() == 1).then_some(())
+        (router.active("locked").len() == 1).then_some(())
     });
 }
 
@@ -97,7 +97,7 @@ fn an_order_whose_answer_is_lost_is_read_back_and_not_repeated() {
             thread::spawn(move || Connection::open(address).ask(&request).expect(200).instance())
         })
         .collect();
-    until("two serve", PATIENCE, || (active(&router, "lost").len() == 2).then_some(()));
+    until("two serve", PATIENCE, || (router.active("lost").len() == 2).then_some(()));
     let asked = cluster.faults("GET", "/requests", &Value::Null);
     assert_eq!(count(&cluster, "PUT "), 1, "{asked:#}");
     for it in slow {
@@ -105,7 +105,7 @@ fn an_order_whose_answer_is_lost_is_read_back_and_not_repeated() {
     }
     cluster.fault(&lost("DELETE"));
     until("one is killed", Duration::from_secs(90), || {
-        (active(&router, "lost").len() == 1).then_some(())
+        (router.active("lost").len() == 1).then_some(())
     });
     let kills = cluster.writes().iter().filter(|it| it.contains("/tasks/")).count();
     assert_eq!(kills, 1, "{:?}", cluster.writes());
@@ -163,7 +163,7 @@ fn a_task_that_dies_between_list_and_use_costs_no_request_and_no_count() {
     let service = service("brief", "").with("min-instances", "2");
     router.ask(&service.get("/")).expect(200);
     until("two serve", PATIENCE, || {
-        let healthy = active(&router, "brief").iter().filter(|it| it["healthy?"] == true).count();
+        let healthy = router.active("brief").iter().filter(|it| it["healthy?"] == true).count();
         (healthy == 2).then_some(())
     });
     let task = cluster.tasks("brief").pop().expect("a task");

@@ -1,18 +1,11 @@
 //! Instances come with demand and go without.
 
-use crate::stage::{Connection, PATIENCE, Request, Router, Service, exists, now, until};
+use crate::stage::{Connection, PATIENCE, Request, Router, Service, exists, now, until, wave};
 use serde_json::Value;
-use std::collections::HashSet;
-use std::thread;
 use std::time::Duration;
 
 /// Collectors that look often.
 const OFTEN: [&str; 2] = ["--gc-interval-ms", "200"];
-
-fn active(router: &Router, name: &str) -> usize {
-    let page = router.service(name).unwrap_or_default();
-    page["instances"]["active-instances"].as_array().map_or(0, Vec::len)
-}
 
 #[test]
 fn a_service_is_idle_goes_to_zero_and_comes_back() {
@@ -41,28 +34,12 @@ fn a_service_in_use_is_not_collected() {
 fn more_instances_come_with_demand_and_leave_after_it() {
     let router = Router::start(&["--cores", "0,1"]);
     let service = Service::new("wave", "--delay-ms 150").with("max-instances", "4");
-    let address = router.address;
-    let begun = now();
-    let clients: Vec<_> = (0..8)
-        .map(|_| {
-            let request = service.get("/");
-            thread::spawn(move || {
-                let mut connection = Connection::open(address);
-                let mut seen = HashSet::new();
-                while now() - begun < Duration::from_secs(6) {
-                    seen.insert(connection.ask(&request).expect(200).instance());
-                }
-                seen
-            })
-        })
-        .collect();
-    let mut seen = HashSet::new();
-    for client in clients {
-        seen.extend(client.join().expect("every request is served"));
-    }
+    let seen = wave(&router, &service);
     assert!((2..=4).contains(&seen.len()), "{seen:?}");
     let begun = now();
-    until("they leave", Duration::from_secs(90), || (active(&router, "wave") < 2).then_some(()));
+    until("they leave", Duration::from_secs(90), || {
+        (router.active("wave").len() < 2).then_some(())
+    });
     println!("{} instances at most; one was left after {:?}", seen.len(), now() - begun);
 }
 
@@ -71,7 +48,7 @@ fn at_least_as_many_as_described_run() {
     let router = Router::start(&[]);
     let service = Service::new("trio", "").with("min-instances", "3");
     router.ask(&service.get("/")).expect(200);
-    until("three run", PATIENCE, || (active(&router, "trio") == 3).then_some(()));
+    until("three run", PATIENCE, || (router.active("trio").len() == 3).then_some(()));
 }
 
 #[test]

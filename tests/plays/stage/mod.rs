@@ -9,6 +9,7 @@ mod request;
 mod router;
 mod service;
 mod wait;
+mod wave;
 
 pub(crate) use client::{Connection, Response};
 pub(crate) use cluster::{Cluster, of_task, status, until_view};
@@ -19,3 +20,4 @@ pub(crate) use request::Request;
 pub(crate) use router::{Router, complaint, complaint_through, data_dir};
 pub(crate) use service::Service;
 pub(crate) use wait::{PATIENCE, now, pause_until, until};
+pub(crate) use wave::wave;

@@ -94,6 +94,12 @@ impl Router {
         list.as_array().expect("a list").iter().map(id).collect()
     }
 
+    /// The active instances of the service of this name; none if it is not listed.
+    pub(crate) fn active(&self, name: &str) -> Vec<Value> {
+        let page = self.service(name).unwrap_or_default();
+        page["instances"]["active-instances"].as_array().cloned().unwrap_or_default()
+    }
+
     /// Waits until the only instance of the service of this name has so many requests in flight.
     pub(crate) fn until_in_flight(&self, name: &str, count: u64) {
         let service = self.service(name).expect("it is listed");
