@@ -5,7 +5,7 @@ pub(crate) mod rest;
 mod warp;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ pub(crate) struct Faults {
     next: AtomicU64,
     /// Set by the fault port, used up by requests.
     list: Mutex<Vec<Fault>>,
+    /// Something was taken away.
+    removed: Condvar,
 }
 
 #[derive(Debug, Clone)]
@@ -79,6 +81,7 @@ impl Faults {
 
     fn remove(&self, id: Option<u64>) {
         self.list().retain(|it| id.is_some_and(|id| it.id != id));
+        self.removed.notify_all();
     }
 
     fn json(&self) -> Value {
@@ -100,9 +103,21 @@ impl Faults {
         Trouble { active }
     }
 
-    fn is_there(&self, id: u64) -> bool {
-        let at = now();
-        self.list().iter().any(|it| it.id == id && it.until.is_none_or(|until| at < until))
+    /// Waits until a fault has been taken away or its time is over.
+    fn outlast(&self, id: u64) {
+        let mut list = self.list();
+        while let Some(it) = list.iter().find(|it| it.id == id) {
+            let left = match it.until {
+                Some(until) => until - now(),
+                None => Ms::MAX,
+            };
+            if left <= 0 {
+                return;
+            }
+            let left = Duration::from_millis(left.unsigned_abs());
+            let woken = self.removed.wait_timeout(list, left);
+            list = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     fn list(&self) -> MutexGuard<'_, Vec<Fault>> {
@@ -125,11 +140,7 @@ impl Trouble {
         for it in &self.active {
             match it.kind {
                 Kind::Latency(ms) => thread::sleep(Duration::from_millis(ms.unsigned_abs())),
-                Kind::Hang => {
-                    while faults.is_there(it.id) {
-                        thread::sleep(Duration::from_millis(10));
-                    }
-                }
+                Kind::Hang => faults.outlast(it.id),
                 _ => {}
             }
         }

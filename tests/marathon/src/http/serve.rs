@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufReader};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -20,7 +20,8 @@ type Handler = Arc<dyn Fn(&Request) -> Reply + Send + Sync>;
 #[derive(Debug)]
 pub(crate) struct Door {
     pub(crate) address: SocketAddr,
-    shut: AtomicBool,
+    shut: Mutex<bool>,
+    opened: Condvar,
     next: AtomicU64,
     /// Connections that are open, so that shutting the door can end them. The accepting thread
     /// adds, each connection's own thread removes.
@@ -36,7 +37,8 @@ impl Door {
         let listener = TcpListener::bind(address)?;
         let door = Arc::new(Self {
             address: listener.local_addr()?,
-            shut: AtomicBool::new(false),
+            shut: Mutex::new(false),
+            opened: Condvar::new(),
             next: AtomicU64::new(0),
             open: Mutex::new(BTreeMap::new()),
         });
@@ -47,9 +49,10 @@ impl Door {
 
     /// Shut: connections end, new ones are refused. Open again: at the same port.
     pub(crate) fn set_shut(&self, shut: bool) {
-        self.shut.store(shut, Ordering::SeqCst);
+        *lock(&self.shut) = shut;
+        self.opened.notify_all();
         if shut {
-            for it in self.open.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            for it in lock(&self.open).values() {
                 let _ = it.shutdown(Shutdown::Both);
             }
         }
@@ -58,14 +61,18 @@ impl Door {
     fn accept(self: Arc<Self>, listener: TcpListener, handler: &Handler) {
         let mut listener = Some(listener);
         loop {
-            if self.shut.load(Ordering::SeqCst) {
+            let shut = lock(&self.shut);
+            if *shut {
                 listener = None;
-                thread::sleep(Duration::from_millis(10));
+                drop(self.opened.wait_while(shut, |it| *it));
                 continue;
             }
+            drop(shut);
             let Some(it) = listener.as_ref() else {
                 listener = TcpListener::bind(self.address).ok();
-                thread::sleep(Duration::from_millis(5));
+                if listener.is_none() {
+                    thread::sleep(Duration::from_millis(5)); // somebody else has the port
+                }
                 continue;
             };
             let tick = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
@@ -82,13 +89,17 @@ impl Door {
     fn connection(&self, stream: TcpStream, peer: SocketAddr, handler: &Handler) {
         let key = self.next.fetch_add(1, Ordering::Relaxed);
         if let Ok(it) = stream.try_clone() {
-            self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(key, it);
+            lock(&self.open).insert(key, it);
         }
         // How a connection ends is the client's business; there is nobody to tell.
         let _ = talk(&stream, peer, handler);
         // The clone above keeps the socket open until it is gone too.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        lock(&self.open).remove(&key);
     }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn talk(stream: &TcpStream, peer: SocketAddr, handler: &Handler) -> io::Result<()> {
