@@ -16,6 +16,7 @@ use crate::core::aggregator::{Instance, State};
 use crate::core::fact::Runner;
 use crate::core::sandbox::{Item, Kind, Wanted};
 use crate::wire::call::Call;
+use crate::wire::escape::query_value;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -82,7 +83,7 @@ pub(super) fn host_of(instance: &Instance) -> String {
 
 /// Where the folder of an instance is shown.
 pub(super) fn link(base: &str, service: &ServiceId, instance: &str, host: &str) -> String {
-    let (instance, host) = (escaped(instance), escaped(host));
+    let (instance, host) = (query_value(instance), query_value(host));
     format!("{base}/apps/{service}/logs?instance-id={instance}&host={host}")
 }
 
@@ -108,18 +109,8 @@ fn told(item: &Item, logs: &Logs) -> Value {
         Kind::File(url) => ("file", url.clone()),
         Kind::Folder(path) => {
             let link = link("", &logs.service, &logs.wanted.instance, &logs.wanted.host);
-            ("directory", format!("{link}&directory={}", escaped(path)))
+            ("directory", format!("{link}&directory={}", query_value(path)))
         }
     };
     json!({"name": item.name, "size": item.size, "type": kind, "url": url})
-}
-
-/// As a value of a query.
-fn escaped(text: &str) -> String {
-    let plain = |it: u8| it.is_ascii_alphanumeric() || b"-._~/".contains(&it);
-    let one = |it: u8| match plain(it) {
-        true => char::from(it).to_string(),
-        false => format!("%{it:02X}"),
-    };
-    text.bytes().map(one).collect()
 }

@@ -308,7 +308,7 @@ impl Exchange {
         self.request.clone_from(head);
         match head.fields.get(b"x-cid") {
             Some(cid) => self.cid.extend_from_slice(cid),
-            None => self.cid.extend_from_slice(rewrite::cid(&visit).as_bytes()),
+            None => rewrite::cid(&visit, &mut self.cid),
         }
         self.visit = Some(visit);
         self.times.began = now;

@@ -4,6 +4,7 @@ use crate::base::address::IpAddr;
 use crate::base::time::Duration;
 use crate::core::slots::Seat;
 use crate::exchange::{Plan, Times, Visit};
+use crate::wire::digits::number;
 use crate::wire::fields::Fields;
 use crate::wire::head::Head;
 use std::io::Write;
@@ -31,7 +32,6 @@ pub(super) fn request(
     scratch: &mut Vec<u8>,
 ) {
     let via = via(head.version);
-    let peer = address(visit.peer);
     let trusted = visit.trusted;
     let mut seen = Seen::default();
     head.fields.retain(|name, value| {
@@ -60,8 +60,9 @@ pub(super) fn request(
     if !seen.cid {
         head.fields.push(b"x-cid", cid);
     }
-    let list = (&b"x-forwarded-for"[..], peer.as_bytes());
-    append(&mut head.fields, seen.forwarded_for, list, scratch);
+    append(&mut head.fields, b"x-forwarded-for", seen.forwarded_for, scratch, |out| {
+        address(visit.peer, out);
+    });
     if !seen.forwarded_proto {
         head.fields.push(b"x-forwarded-proto", b"http");
     }
@@ -70,7 +71,7 @@ pub(super) fn request(
         scratch.extend_from_slice(head.authority());
         head.fields.push(b"x-forwarded-host", scratch);
     }
-    append(&mut head.fields, seen.via, (b"via", via), scratch);
+    append(&mut head.fields, b"via", seen.via, scratch, |out| out.extend_from_slice(via));
     scratch.clear();
 }
 
@@ -83,7 +84,7 @@ pub(super) fn response(head: &mut Head, cid: &[u8], scratch: &mut Vec<u8>) {
         name != b"set-cookie" || !OUR_COOKIES.iter().any(|it| value.starts_with(it.as_bytes()))
     });
     let via = via(head.version);
-    append(&mut head.fields, has_via, (b"via", via), scratch);
+    append(&mut head.fields, b"via", has_via, scratch, |out| out.extend_from_slice(via));
     scratch.clear();
     if !has_cid {
         head.fields.push(b"x-cid", cid);
@@ -116,71 +117,25 @@ pub(super) fn debug(head: &mut Head, plan: &Plan, seat: &Seat, times: &Times) {
     }
 }
 
-/// A correlation id: `<base-16 time>-<base-16 number>`.
-pub(super) fn cid(visit: &Visit) -> Text {
-    let mut text = Text::default();
-    text.number(visit.date.0, 16);
-    text.push(b'-');
-    text.number(visit.unique, 16);
-    text
+/// Writes a correlation id: `<base-16 time>-<base-16 number>`.
+pub(super) fn cid(visit: &Visit, out: &mut Vec<u8>) {
+    number(visit.date.0, 16, out);
+    out.push(b'-');
+    number(visit.unique, 16, out);
 }
 
-/// A client's address; an IPv4 client of an IPv6 listener is shown as what it is.
-fn address(peer: IpAddr) -> Text {
-    let mut text = Text::default();
+/// Writes a client's address; an IPv4 client of an IPv6 listener is shown as what it is.
+fn address(peer: IpAddr, out: &mut Vec<u8>) {
     match peer.to_canonical() {
         IpAddr::V4(peer) => {
             for (at, octet) in peer.octets().into_iter().enumerate() {
                 if at > 0 {
-                    text.push(b'.');
+                    out.push(b'.');
                 }
-                text.number(octet.into(), 10);
+                number(octet.into(), 10, out);
             }
         }
-        IpAddr::V6(peer) => {
-            let mut rest = &mut text.bytes[..];
-            write!(rest, "{peer}").expect("addresses fit in 64 bytes");
-            text.len = 64 - rest.len();
-        }
-    }
-    text
-}
-
-/// A short text without an allocation, and without the costs of `fmt`: each request has two.
-#[derive(Debug)]
-pub(super) struct Text {
-    bytes: [u8; 64],
-    len: usize,
-}
-
-impl Default for Text {
-    fn default() -> Self {
-        Self { bytes: [0; 64], len: 0 }
-    }
-}
-
-impl Text {
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-
-    fn push(&mut self, byte: u8) {
-        self.bytes[self.len] = byte;
-        self.len += 1;
-    }
-
-    /// Adds a number in a base of at most 16.
-    fn number(&mut self, value: u64, base: u64) {
-        let from = self.len;
-        let mut rest = value;
-        loop {
-            self.push(b"0123456789abcdef"[(rest % base) as usize]);
-            rest /= base;
-            if rest == 0 {
-                break;
-            }
-        }
-        self.bytes[from..self.len].reverse();
+        IpAddr::V6(peer) => write!(out, "{peer}").expect("memory takes all"),
     }
 }
 
@@ -192,19 +147,24 @@ fn via(version: http::Version) -> &'static [u8] {
     }
 }
 
-/// Adds to a list field, if there is one: one field, values joined by commas.
-fn append(fields: &mut Fields, exists: bool, (name, value): (&[u8], &[u8]), joined: &mut Vec<u8>) {
-    if !exists {
-        fields.push(name, value);
-        return;
+/// Adds what `write` writes to a list field: one field, values joined by commas.
+fn append(
+    fields: &mut Fields,
+    name: &[u8],
+    exists: bool,
+    scratch: &mut Vec<u8>,
+    write: impl FnOnce(&mut Vec<u8>),
+) {
+    scratch.clear();
+    if exists {
+        for old in fields.all(name) {
+            scratch.extend_from_slice(old);
+            scratch.extend_from_slice(b", ");
+        }
+        fields.remove(name);
     }
-    joined.clear();
-    for old in fields.all(name) {
-        joined.extend_from_slice(old);
-        joined.extend_from_slice(b", ");
-    }
-    joined.extend_from_slice(value);
-    fields.set(name, joined);
+    write(scratch);
+    fields.push(name, scratch);
 }
 
 fn is_ours(cookies: &[u8]) -> bool {
@@ -248,8 +208,9 @@ mod tests {
             head.fields.push(name.as_bytes(), value.as_bytes());
         }
         let visit = visit(trusted);
-        let cid = cid(&visit);
-        request(&mut head, (&visit, cid.as_bytes()), launched, &mut Vec::new());
+        let mut id = Vec::new();
+        cid(&visit, &mut id);
+        request(&mut head, (&visit, &id), launched, &mut Vec::new());
         head.fields
             .iter()
             .map(|(name, value)| format!("{}: {}", name.escape_ascii(), value.escape_ascii()))
@@ -302,12 +263,17 @@ mod tests {
 
     #[test]
     fn addresses_are_written_as_fmt_writes_them() {
+        let written = |peer| {
+            let mut out = Vec::new();
+            address(peer, &mut out);
+            String::from_utf8(out).expect("text")
+        };
         for text in ["0.0.0.0", "127.0.0.1", "255.10.100.9", "::1", "2001:db8::ff00:42:8329"] {
             let peer: IpAddr = text.parse().expect("an address");
-            assert_eq!(address(peer).as_bytes(), text.as_bytes());
+            assert_eq!(written(peer), text);
         }
         let mapped: IpAddr = "::ffff:10.0.0.255".parse().expect("an address");
-        assert_eq!(address(mapped).as_bytes(), b"10.0.0.255");
+        assert_eq!(written(mapped), "10.0.0.255");
     }
 
     #[test]

@@ -5,7 +5,9 @@
 
 pub mod call;
 pub mod codec;
+pub mod digits;
 pub mod error_body;
+pub mod escape;
 pub mod fields;
 pub mod head;
 pub mod http1;

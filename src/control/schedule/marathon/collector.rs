@@ -7,7 +7,7 @@ use super::client::Client;
 use super::drift::Drift;
 use super::flows::{Answer, Call};
 use super::hosts::Hosts;
-use super::mapping::{Means, Sandboxes};
+use super::mapping::{self, Means, Sandboxes};
 use super::picture::{self, Picture, Seen};
 use super::worker::Task;
 use super::{Note, Workers};
@@ -197,7 +197,7 @@ impl<R: Fn(Report)> Collector<R> {
 
     fn look_up(&mut self, apps: &Apps) {
         let prefix = self.terms.prefix.as_str();
-        let ours = apps.apps.iter().filter(|it| it.id.trim_start_matches('/').starts_with(prefix));
+        let ours = apps.apps.iter().filter(|it| mapping::is_ours(&it.id, prefix));
         let mut named: HashSet<&str> = HashSet::new();
         for app in ours {
             named.extend(app.tasks.iter().flatten().map(|it| it.host.as_str()));

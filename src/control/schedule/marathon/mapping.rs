@@ -41,11 +41,15 @@ impl Sandboxes {
     }
 }
 
-/// The service that an app is, if it is one of ours: ids of services hold neither slash nor dot.
+/// The service that an app is, if it is one of ours.
 pub(super) fn service_of(app: &str, prefix: &str) -> Option<ServiceId> {
+    is_ours(app, prefix).then(|| ServiceId::new(app.trim_start_matches('/')))
+}
+
+/// Whether an app is a service of ours: ids of services hold neither slash nor dot.
+pub(super) fn is_ours(app: &str, prefix: &str) -> bool {
     let id = app.trim_start_matches('/');
-    let ours = id.starts_with(prefix) && id.len() > prefix.len() && !id.contains(['/', '.']);
-    ours.then(|| ServiceId::new(id))
+    id.starts_with(prefix) && id.len() > prefix.len() && !id.contains(['/', '.'])
 }
 
 /// The instance that a task is. Task ids begin with the id of their app; one that does not is

@@ -2,6 +2,7 @@
 
 use crate::base::time::Duration;
 use crate::core::sandbox::{Item, Kind, Wanted};
+use crate::wire::escape::query_value;
 use crate::wire::marathon::agent::{self, AgentState};
 use ureq::Agent;
 
@@ -46,7 +47,7 @@ impl Agents {
             "" => root,
             below => format!("{}/{below}", root.trim_end_matches('/')),
         };
-        let target = format!("/files/browse?path={}", escaped(&folder));
+        let target = format!("/files/browse?path={}", query_value(&folder));
         let Some(body) = self.get(&wanted.host, &target)? else { return Ok(None) };
         let items = agent::Item::read_all(&body)?;
         Ok(Some(items.iter().map(|it| self.item(it, wanted)).collect()))
@@ -65,7 +66,7 @@ impl Agents {
             let above = wanted.folder.trim_matches('/');
             Kind::Folder(if above.is_empty() { name.clone() } else { format!("{above}/{name}") })
         } else {
-            let (host, path) = (self.authority(&wanted.host), escaped(&item.path));
+            let (host, path) = (self.authority(&wanted.host), query_value(&item.path));
             Kind::File(format!("http://{host}/files/download?path={path}"))
         };
         Item { name, size: item.size, kind }
@@ -88,18 +89,4 @@ impl Agents {
         let port = self.port;
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
-}
-
-/// As a value of a query.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => {
-                out.push(char::from(byte));
-            }
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
 }

@@ -9,6 +9,7 @@ use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::{Duration, Instant};
 use crate::core::fact::{Order, Report};
 use crate::mesh::clock;
+use crate::wire::marathon::replies;
 use http::Method;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -261,10 +262,10 @@ impl<R: Fn(Report)> Worker<R> {
     fn reconcile(&mut self, service: &ServiceId, tasks: u32) {
         let queue = Call { method: Method::GET, target: "/v2/queue".into(), body: None };
         let delayed = match self.client.ask(&queue) {
-            Answer::Said(200, body) => crate::wire::marathon::replies::delayed(&body),
+            Answer::Said(200, body) => replies::delayed(&body),
             _ => Err("no queue".into()),
         };
-        let is_it = |it: &String| it.trim_start_matches('/') == service.as_str();
+        let is_it = |it: &String| replies::is_same(it, service.as_str());
         if delayed.map_or(true, |it| it.iter().any(is_it)) {
             return;
         }
