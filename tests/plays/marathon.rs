@@ -201,18 +201,14 @@ fn a_failing_instance_is_taken_out_at_once_and_replaced_by_marathon() {
         (healthy == 2).then_some(())
     });
     let task = cluster.tasks("pair").pop().expect("a task");
-    cluster.faults("POST", &of_task(&task, "signal"), &json!({"signal": 9}));
+    cluster.end(&task, "signal", &json!({"signal": 9}));
     let begun = now();
-    let (mut served, mut broken) = (0, 0);
+    let mut served = 0;
     while now() - begun < Duration::from_secs(3) {
-        match router.ask(&service.get("/")).status {
-            200 => served += 1,
-            502 => broken += 1,
-            other => panic!("answered with {other}"),
-        }
+        router.ask(&service.get("/")).expect(200);
+        served += 1;
     }
-    // It takes a moment to die; one request may have reached it in that moment.
-    assert!(served > 10 && broken <= 1, "{served} served, {broken} broken");
+    assert!(served > 10);
     until("it is replaced", PATIENCE, || {
         let ids: Vec<String> =
             router.active("pair").iter().map(|it| it["id"].to_string()).collect();

@@ -167,7 +167,7 @@ fn a_task_that_dies_between_list_and_use_costs_no_request_and_no_count() {
         (healthy == 2).then_some(())
     });
     let task = cluster.tasks("brief").pop().expect("a task");
-    cluster.faults("POST", &of_task(&task, "lose"), &json!({}));
+    cluster.end(&task, "lose", &json!({}));
     for _ in 0..20 {
         router.ask(&service.get("/")).expect(200);
     }

@@ -1,6 +1,7 @@
 //! The stand-in for Marathon: a process with a port for faults. It shares no code with the product.
 
 use super::client::Connection;
+use super::process::exists;
 use super::request::Request;
 use super::router::{Router, data_dir};
 use super::wait::{PATIENCE, until};
@@ -131,11 +132,24 @@ impl Cluster {
         tasks.iter().map(|it| it["id"].as_str().expect("an id").to_owned()).collect()
     }
 
+    /// Ends a task in this way, and waits until its process has gone: one that dies may still take
+    /// a connection, which then breaks.
+    pub(crate) fn end(&self, task: &str, what: &str, body: &Value) {
+        let list = self.process_list();
+        let process = list.iter().find(|it| it["task"] == task).expect("it has a process");
+        let pid = pid_of(process).expect("a number");
+        self.faults("POST", &of_task(task, what), body);
+        until("its process has gone", PATIENCE, || (!exists(pid)).then_some(()));
+    }
+
     /// Processes of tasks that are alive.
     pub(crate) fn processes(&self) -> Vec<u32> {
+        self.process_list().iter().filter_map(pid_of).collect()
+    }
+
+    fn process_list(&self) -> Vec<Value> {
         let told = self.faults("GET", "/processes", &Value::Null);
-        let all = told["processes"].as_array().cloned().unwrap_or_default();
-        all.iter().filter_map(|it| u32::try_from(it["pid"].as_u64()?).ok()).collect()
+        told["processes"].as_array().cloned().unwrap_or_default()
     }
 
     /// What was asked of Marathon so far, as `METHOD target`; those that only read left out.
@@ -162,6 +176,10 @@ impl Drop for Cluster {
             eprintln!("---- stderr of the stand-in\n{said}----");
         }
     }
+}
+
+fn pid_of(process: &Value) -> Option<u32> {
+    u32::try_from(process["pid"].as_u64()?).ok()
 }
 
 /// How far the router believes its scheduler.

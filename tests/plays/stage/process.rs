@@ -107,8 +107,10 @@ pub(crate) fn end_at_once(pid: u32) {
     signal(&pid.to_string(), "KILL");
 }
 
-/// Whether this process exists and has not ended.
+/// Whether this process exists and has not ended. Its first thread may have, before the others do;
+/// until then its sockets are open.
 pub(crate) fn exists(pid: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    !status.is_empty() && !status.contains("State:\tZ")
+    let ended = status.contains("State:\tZ") && status.contains("Threads:\t1\n");
+    !status.is_empty() && !ended
 }
