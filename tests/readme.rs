@@ -110,8 +110,12 @@ fn options_are_those_of_help_in_its_order() {
 #[test]
 fn pages_are_those_the_router_has() {
     let listed = table("pages").into_iter().map(|row| plain(&row[0]));
-    // `/apps/<service-id>` is what stands behind `/apps/`.
-    let listed = listed.map(|it| it.split('<').next().unwrap_or_default().to_owned());
+    // `/apps/<service-id>/logs` is what stands behind `/apps/`, and before `/logs`.
+    let pieces = |it: String| -> Vec<String> {
+        let around = it.split(['<', '>']).step_by(2).filter(|it| !it.is_empty());
+        around.map(str::to_owned).collect()
+    };
+    let listed = listed.flat_map(pieces);
     let code = PAGES.split("#[cfg(test)]").next().expect("a first piece");
     let served = quoted(code, "b\"").filter(|it| it.starts_with('/')).map(str::to_owned);
     assert_eq!(listed.collect::<BTreeSet<_>>(), served.collect::<BTreeSet<_>>());
