@@ -348,7 +348,8 @@ impl Peers {
         let Some(entry) = self.table.services.get(service) else { return };
         for (id, link) in &mut self.links {
             let lends = entry.owners.contains_key(id);
-            link.dirty |= lends || link.lent.values().any(|it| it.service == *service);
+            link.dirty |= lends || link.lent_of.contains_key(service);
+            link.reclaims = true;
         }
     }
 }

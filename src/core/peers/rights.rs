@@ -51,6 +51,7 @@ impl Peers {
                 all.filter(|(_, it)| it.own).map(|(id, _)| id.clone()).collect()
             };
             ids.iter().for_each(|it| self.refresh(it));
+            self.links.values_mut().for_each(|it| it.reclaims = true);
         }
         let lenders: Vec<RouterId> = self.links.keys().cloned().collect();
         for lender in lenders {
@@ -152,10 +153,11 @@ impl Peers {
             self.refresh(&id);
             self.give_back(&id);
         }
+        self.links.values_mut().for_each(|it| it.reclaims = true);
     }
 
     /// Every other member has shown this epoch, or was silent for two sessions, and everybody who
-    /// vanished has shown the epoch in which it was missed, or is silent.
+    /// vanished has shown it too, or is silent.
     fn is_settled(&mut self, now: Instant) -> bool {
         let mut unproven = 0;
         for id in self.membership.members.keys().filter(|it| **it != self.me) {
@@ -168,7 +170,10 @@ impl Peers {
             }
         }
         let over = |it: &super::membership::Vanished| {
-            let shown = self.links.get(&it.router.id).is_some_and(|link| link.epoch() >= it.epoch);
+            // Of this epoch, not only of that in which it was missed: debts are told to the owner
+            // alone, and who that was may have changed since.
+            let link = self.links.get(&it.router.id);
+            let shown = link.is_some_and(|it| it.epoch() >= self.membership.epoch);
             shown
                 || self.is_silent(&it.router.id, it.since, now)
                 || now - it.since >= self.settings.session * 2
@@ -243,9 +248,7 @@ impl Peers {
 
     /// A loan that was given is over.
     pub(super) fn end_loan(&mut self, to: &RouterId, loan: u64, effects: &mut Vec<Effect>) {
-        let link = self.links.get_mut(to).expect("it has the loan");
-        let lent = link.lent.remove(&loan).expect("it was just seen");
-        link.dirty = true;
+        let lent = self.links.get_mut(to).expect("it has the loan").ends(loan);
         if let Some(it) = self.table.instances.get_mut(&lent.instance) {
             it.lent -= 1;
         }

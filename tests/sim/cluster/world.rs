@@ -381,6 +381,7 @@ impl World {
     fn befall(&mut self, kind: Trouble, live: &[RouterId], until: u64) {
         let Some(at) = (!live.is_empty()).then(|| self.chance.below(live.len())) else { return };
         let victim = live[at].clone();
+        self.tell_trouble(kind, &victim, until);
         let router = self.routers.get_mut(&victim).expect("it lives");
         match kind {
             Trouble::Join if live.len() < 6 => self.join(),
