@@ -56,7 +56,7 @@ impl One {
         let peers = Peers::new(router(0), Settings::new(Duration::from_secs(10)), now);
         let effects = Vec::new();
         let mut it = Self { peers, slots: vec![], instances: vec![], now, seq: 0, effects };
-        it.peers.registering();
+        it.peers.registering(now);
         for number in 0..SERVICES {
             it.share(number);
         }

@@ -43,9 +43,10 @@
 //!   delete the router's node in the roster unless it is registered. A router that leaves calls
 //!   [`leave`](Peers::leave), removes its node, finishes, and when
 //!   [`owes_nothing`](Peers::owes_nothing) its own node in the roster.
-//! - **Peers.** One connection per pair, proved by [`wire::peer`](crate::wire::peer). What arrives
-//!   is decoded and given to [`heard`](Peers::heard) in the name that the connection has proved. A
-//!   document that could not be written when the next comes is replaced by it.
+//! - **Peers.** One connection to each of those in [`addressed`](Peers::addressed), proved by
+//!   [`wire::peer`](crate::wire::peer). What arrives is decoded and given to
+//!   [`heard`](Peers::heard) in the name that the connection has proved. A document that could not
+//!   be written when the next comes is replaced by it.
 //! - **Kills**: [`ask_kill`](Peers::ask_kill) with the time of the order, [`Effect::Consent`], then
 //!   the lease again ([`Lease::order`]), the order, and [`kill_over`](Peers::kill_over) when its end
 //!   is proved; if it is not ordered, at once. **Deletions**: [`delete`](Peers::delete) until

@@ -66,7 +66,7 @@ impl One {
             balanced: false,
             instances: instances.clone(),
         };
-        peers.registering();
+        peers.registering(at(0));
         peers.service(&service(), &division, at(0));
         Self { peers, slots: all, instances }
     }
@@ -115,7 +115,7 @@ fn alone_a_router_owns_everything_once_it_is_registered() {
     let effects = a.tick(at(21));
     assert_eq!(a.limits(), 6);
     assert!(matches!(effects[..], [Effect::LookAgain(_)]), "{effects:?}");
-    a.peers.registering();
+    a.peers.registering(at(22));
     assert_eq!(a.limits(), 0, "registered anew it owns nothing");
     a.tick(at(30));
     assert_eq!(a.limits(), 0);

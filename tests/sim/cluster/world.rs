@@ -272,7 +272,7 @@ impl World {
             let asks = now >= router.next_poll && !router.has_left;
             if asks {
                 router.next_poll = now + self.options.session / 6 * MS;
-                let ask = router.next_ask();
+                let ask = router.next_ask(now);
                 let delay = if self.chance.is(0.03) { 150 } else { 3 };
                 self.post(delay, Mail::Ask(id.clone(), ask, now));
             }
