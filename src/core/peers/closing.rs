@@ -67,7 +67,7 @@ impl Peers {
 
     /// Whether it is closed here, with nothing on loan either way.
     fn is_unused(&self, service: &ServiceId) -> bool {
-        let lent = self.links.values().any(|it| it.lent.values().any(|it| it.service == *service));
+        let lent = self.links.values().any(|it| it.lent_of.contains_key(service));
         let held = self.held.values().any(|it| it.service == *service);
         self.closing.closing.get(service) == Some(&true) && !lent && !held
     }

@@ -10,7 +10,6 @@ use crate::core::peers::machine::{Effect, Peers};
 use crate::core::peers::rights::RECENT;
 use crate::core::peers::rules::Rule;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 
 impl Peers {
     /// Writes every document that is due.
@@ -106,12 +105,8 @@ impl Peers {
     /// Who waits here for services of which the reader has loans: requests, and other routers.
     fn presses_on(&self, to: &RouterId, now: Instant) -> Vec<Want> {
         let link = &self.links[to];
-        let mut lent: BTreeMap<&ServiceId, u32> = BTreeMap::new();
-        for it in link.lent.values() {
-            *lent.entry(&it.service).or_default() += 1;
-        }
         let mut presses = Vec::new();
-        for service in lent.into_keys() {
+        for service in link.lent_of.keys() {
             let Some(entry) = self.table.services.get(service) else { continue };
             let (mut count, mut oldest) = (entry.waiting, entry.oldest);
             for (_, other) in self.links.iter().filter(|(id, _)| *id != to) {

@@ -31,6 +31,7 @@ impl Peers {
     fn forget_ticket(&mut self, ticket: u64) -> Option<(RouterId, ServiceId)> {
         let (to, service) = self.tickets.remove(&ticket)?;
         let link = self.links.get_mut(&to)?;
+        link.reclaims = true;
         if let Some(list) = link.claims.get_mut(&service) {
             list.retain(|it| *it != ticket);
             if list.is_empty() {
@@ -46,8 +47,7 @@ impl Peers {
         shared.lent += 1;
         let service = seat.service().clone();
         let link = self.links.get_mut(to).expect("who borrows has a link");
-        link.lent.insert(loan, Lent { seat, instance, service, born: None });
-        link.dirty = true;
+        link.lends(loan, Lent { seat, instance, service, born: None });
     }
 
     /// Whether slots may be lent to this router: it was heard lately, and if it is no member it has
@@ -65,10 +65,14 @@ impl Peers {
     pub(super) fn reclaim_all(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let routers: Vec<RouterId> = self.links.keys().cloned().collect();
         for to in routers {
-            let link = &self.links[&to];
-            let wanted = link.heard.iter().flat_map(|it| &it.document.wants).map(|it| &it.service);
-            let services: BTreeSet<ServiceId> = wanted.chain(link.claims.keys()).cloned().collect();
             let may = !self.shut && self.may_borrow(&to, now);
+            let link = self.links.get_mut(&to).expect("it was just listed");
+            if !std::mem::take(&mut link.reclaims) && link.may_borrow == may {
+                continue;
+            }
+            link.may_borrow = may;
+            let wanted = link.heard.iter().flat_map(|it| it.wants.keys());
+            let services: BTreeSet<ServiceId> = wanted.chain(link.claims.keys()).cloned().collect();
             for service in services {
                 let target = if may { self.missing(&to, &service, now) } else { 0 };
                 self.reclaim(&to, &service, target, effects);

@@ -2,7 +2,7 @@
 
 use crate::base::ids::{InstanceId, RouterId, ServiceId};
 use crate::base::time::Instant;
-use crate::core::peers::document::{Debts, Document};
+use crate::core::peers::document::{Debts, Document, Want};
 use crate::core::slots::Seat;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -37,6 +37,8 @@ pub(super) struct Heard {
     pub(super) document: Document,
     pub(super) debts: HashMap<InstanceId, u32, foldhash::fast::FixedState>,
     pub(super) holds: BTreeSet<u64>,
+    /// Its requests that wait for a service, and since when the first does.
+    pub(super) wants: BTreeMap<ServiceId, (u32, Instant)>,
 }
 
 /// One other router.
@@ -53,12 +55,18 @@ pub(super) struct Link {
     pub(super) heard_seq: u64,
     pub(super) heard: Option<Heard>,
     pub(super) lent: BTreeMap<u64, Lent>,
+    /// How many of them each service has.
+    pub(super) lent_of: BTreeMap<ServiceId, u32>,
     /// Its loans that were refused or returned, as long as it lists them.
     pub(super) dead: BTreeSet<u64>,
     /// Requests may start on its loans.
     pub(super) trusted: bool,
     /// Claims made for it at home, by service.
     pub(super) claims: BTreeMap<ServiceId, Vec<u64>>,
+    /// Something changed that claims depend on.
+    pub(super) reclaims: bool,
+    /// It was lent to when claims were last looked at.
+    pub(super) may_borrow: bool,
 }
 
 impl Link {
@@ -85,7 +93,29 @@ impl Link {
         let acked = self.sent.front().filter(|(seq, _)| *seq == document.ack).map(|(_, at)| *at);
         let before = self.heard.as_ref().map_or(Instant(0), |it| it.proved);
         let proved = acked.unwrap_or(before);
-        self.heard = Some(Heard { at: now, proved, document, debts, holds });
+        let want = |it: &Want| (it.service.clone(), (it.count, since(now, it.age_ms)));
+        let wants = document.wants.iter().map(want).collect();
+        self.heard = Some(Heard { at: now, proved, document, debts, holds, wants });
+        self.reclaims = true;
+    }
+
+    /// A slot is lent.
+    pub(super) fn lends(&mut self, loan: u64, lent: Lent) {
+        *self.lent_of.entry(lent.service.clone()).or_default() += 1;
+        self.lent.insert(loan, lent);
+        (self.dirty, self.reclaims) = (true, true);
+    }
+
+    /// It is no more.
+    pub(super) fn ends(&mut self, loan: u64) -> Lent {
+        let lent = self.lent.remove(&loan).expect("the caller has seen it");
+        let count = self.lent_of.get_mut(&lent.service).expect("it was counted");
+        *count -= 1;
+        if *count == 0 {
+            self.lent_of.remove(&lent.service);
+        }
+        (self.dirty, self.reclaims) = (true, true);
+        lent
     }
 
     /// The newest epoch the other has shown; none if it was not heard.
@@ -104,6 +134,9 @@ impl Link {
 
     /// Slots lent that the other had not seen when it wrote its newest document.
     pub(super) fn unseen(&self, service: &ServiceId) -> u32 {
+        if !self.lent_of.contains_key(service) {
+            return 0;
+        }
         let ack = self.heard.as_ref().map_or(0, |it| it.document.ack);
         let unseen = |it: &&Lent| it.service == *service && it.born.is_none_or(|born| born > ack);
         u32::try_from(self.lent.values().filter(unseen).count()).expect("bounded")
@@ -111,9 +144,7 @@ impl Link {
 
     /// Its requests that wait for a service, and since when the first does.
     pub(super) fn wants(&self, service: &ServiceId) -> Option<(u32, Instant)> {
-        let heard = self.heard.as_ref()?;
-        let want = heard.document.wants.iter().find(|it| it.service == *service)?;
-        Some((want.count, since(heard.at, want.age_ms)))
+        self.heard.as_ref()?.wants.get(service).copied()
     }
 }
 

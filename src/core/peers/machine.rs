@@ -140,8 +140,8 @@ pub struct Peers {
     pub(super) orphans: Vec<Orphan>,
     pub(super) closing: Closing,
     pub(super) leaving: bool,
-    /// Owns nothing until a newer epoch than this.
-    pub(super) anew: Option<u64>,
+    /// Owns nothing until a round trip to ZooKeeper that began later has seen it registered.
+    pub(super) anew: Option<Instant>,
     /// Since when nothing starts.
     pub(super) away: Option<Instant>,
     /// Nothing of its own is given out.
@@ -199,11 +199,11 @@ impl Peers {
 
     /// A node for this router is about to be created in ZooKeeper, for the first time or again.
     /// Said before the request for it is sent: from here on nothing is owned.
-    pub fn registering(&mut self) {
+    pub fn registering(&mut self, now: Instant) {
         if !self.rules.has(Rule::Anew) {
             return;
         }
-        self.anew = Some(self.membership.epoch);
+        self.anew = Some(now);
         let own: Vec<InstanceId> = {
             let all = self.table.instances.iter();
             all.filter(|(_, it)| it.own).map(|(id, _)| id.clone()).collect()
@@ -226,6 +226,7 @@ impl Peers {
         }
         if view.members.iter().any(|it| it.id == self.me) {
             self.proof = self.proof.max(Some(began));
+            self.anew = self.anew.filter(|since| began < *since);
         }
         if self.away.is_some_and(|since| began >= since) {
             self.away = None;
@@ -348,7 +349,8 @@ impl Peers {
         let Some(entry) = self.table.services.get(service) else { return };
         for (id, link) in &mut self.links {
             let lends = entry.owners.contains_key(id);
-            link.dirty |= lends || link.lent.values().any(|it| it.service == *service);
+            link.dirty |= lends || link.lent_of.contains_key(service);
+            link.reclaims = true;
         }
     }
 }

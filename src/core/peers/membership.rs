@@ -92,9 +92,16 @@ impl Membership {
     }
 
     fn miss(&mut self, router: Member, epoch: u64, now: Instant) {
-        if !self.members.contains_key(&router.id) {
-            let missed = Vanished { router, since: now, epoch };
-            self.vanished.entry(missed.router.id.clone()).or_insert(missed);
+        if self.members.contains_key(&router.id) {
+            return;
+        }
+        match self.vanished.get_mut(&router.id) {
+            // It spoke before anybody said where it is.
+            Some(known) if known.router.address.is_empty() => known.router = router,
+            Some(_) => {}
+            None => {
+                self.vanished.insert(router.id.clone(), Vanished { router, since: now, epoch });
+            }
         }
     }
 

@@ -7,10 +7,11 @@
 use crate::base::ids::{InstanceId, RouterId};
 use crate::base::time::{Duration, Instant};
 use crate::core::peers::document::Member;
-use crate::core::peers::link::{Held, all_of};
+use crate::core::peers::link::{Held, Link, all_of};
 use crate::core::peers::machine::{Effect, Isolated, Peers};
+use crate::core::peers::membership::Vanished;
 use crate::core::peers::rules::Rule;
-use crate::core::peers::table::Shared;
+use crate::core::peers::table::{LoanId, Shared};
 use crate::core::slots::Gate;
 
 /// Silence after which a router is no longer lent to, or counted as heard.
@@ -21,9 +22,6 @@ impl Peers {
     pub(super) fn adopt(&mut self, epoch: u64, members: &[Member], now: Instant) {
         if !self.membership.adopt(&self.me, epoch, members, now) {
             return;
-        }
-        if self.anew.is_some_and(|it| epoch > it) {
-            self.anew = None;
         }
         let moved = self.table.reown(&self.me, &self.membership.members);
         self.judge_rights(now);
@@ -51,6 +49,7 @@ impl Peers {
                 all.filter(|(_, it)| it.own).map(|(id, _)| id.clone()).collect()
             };
             ids.iter().for_each(|it| self.refresh(it));
+            self.links.values_mut().for_each(|it| it.reclaims = true);
         }
         let lenders: Vec<RouterId> = self.links.keys().cloned().collect();
         for lender in lenders {
@@ -122,22 +121,28 @@ impl Peers {
     }
 
     fn usable_loans(&self, it: &Shared) -> u16 {
-        let usable = |loan: &&(RouterId, u64)| {
+        let usable = |loan: &&LoanId| {
             !self.held[*loan].returning && self.links.get(&loan.0).is_some_and(|it| it.trusted)
         };
         u16::try_from(it.loans.iter().filter(usable).count()).expect("bounded")
     }
 
-    /// What this router owes of an instance: what runs here, or is lent, without a loan by a
-    /// member; all of it, if it is locked for a kill or about to be killed.
+    /// What this router owes of an instance: what runs here, or is lent, without a loan that counts
+    /// elsewhere; all of it, if it is locked for a kill or about to be killed.
     pub(super) fn debt(&self, it: &Shared) -> u32 {
         if (it.dying || it.locked) && self.rules.has(Rule::LockIsDebt) {
             return u32::from(it.slots);
         }
         let twice = self.rules.has(Rule::StateTwice);
-        let covers = |loan: &&(RouterId, u64)| !twice || self.membership.is_member(&loan.0);
-        let covered = it.loans.iter().filter(covers).count();
+        let covered = it.loans.iter().filter(|loan| !twice || self.counts(loan)).count();
         u32::from(it.instance.word.used()).saturating_sub(u32::try_from(covered).expect("bounded"))
+    }
+
+    /// Whether a loan counts in its lender's account, and whoever owns the instance knows that: the
+    /// lender is a member and has shown this epoch.
+    fn counts(&self, loan: &LoanId) -> bool {
+        let shown = self.links.get(&loan.0).map_or(0, Link::epoch);
+        self.membership.is_member(&loan.0) && shown >= self.membership.epoch
     }
 
     /// Takes over what was won, as soon as nobody else can still use it.
@@ -152,14 +157,15 @@ impl Peers {
             self.refresh(&id);
             self.give_back(&id);
         }
+        self.links.values_mut().for_each(|it| it.reclaims = true);
     }
 
     /// Every other member has shown this epoch, or was silent for two sessions, and everybody who
-    /// vanished has shown the epoch in which it was missed, or is silent.
+    /// vanished has shown it too, or is silent.
     fn is_settled(&mut self, now: Instant) -> bool {
         let mut unproven = 0;
         for id in self.membership.members.keys().filter(|it| **it != self.me) {
-            let shown = self.links.get(id).map_or(0, super::link::Link::epoch);
+            let shown = self.links.get(id).map_or(0, Link::epoch);
             if shown < self.membership.epoch && self.rules.has(Rule::Settle) {
                 if now - self.membership.learned < self.settings.session * 2 {
                     return false;
@@ -167,8 +173,11 @@ impl Peers {
                 unproven += 1;
             }
         }
-        let over = |it: &super::membership::Vanished| {
-            let shown = self.links.get(&it.router.id).is_some_and(|link| link.epoch() >= it.epoch);
+        let over = |it: &Vanished| {
+            // Of this epoch, not only of that in which it was missed: debts are told to the owner
+            // alone, and who that was may have changed since.
+            let link = self.links.get(&it.router.id);
+            let shown = link.is_some_and(|it| it.epoch() >= self.membership.epoch);
             shown
                 || self.is_silent(&it.router.id, it.since, now)
                 || now - it.since >= self.settings.session * 2
@@ -243,9 +252,7 @@ impl Peers {
 
     /// A loan that was given is over.
     pub(super) fn end_loan(&mut self, to: &RouterId, loan: u64, effects: &mut Vec<Effect>) {
-        let link = self.links.get_mut(to).expect("it has the loan");
-        let lent = link.lent.remove(&loan).expect("it was just seen");
-        link.dirty = true;
+        let lent = self.links.get_mut(to).expect("it has the loan").ends(loan);
         if let Some(it) = self.table.instances.get_mut(&lent.instance) {
             it.lent -= 1;
         }
@@ -266,21 +273,32 @@ impl Peers {
         }
     }
 
-    /// Gives loans back that nothing here needs. Their limit has been lowered before.
+    /// Gives loans back that nothing here needs. Their limit has been lowered before. What is owned
+    /// needs no loan: use counts against the own limit.
     pub(super) fn give_back(&mut self, id: &InstanceId) {
-        let Some(it) = self.table.instances.get_mut(id) else { return };
-        while let Some(at) = it.loans.iter().position(|loan| it.own || self.held[loan].returning) {
-            // What is owned needs no loan: use counts against the own limit.
-            if !it.own && usize::from(it.instance.word.used()) >= it.loans.len() {
-                break;
-            }
-            let loan = it.loans.swap_remove(at);
+        while let Some(loan) = self.dispensable(id) {
+            let it = self.table.instances.get_mut(id).expect("it was just looked at");
+            it.loans.retain(|at| *at != loan);
             self.held.remove(&loan);
             if let Some(link) = self.links.get_mut(&loan.0) {
                 link.dead.insert(loan.1);
                 link.dirty = true;
             }
         }
+    }
+
+    /// A loan of an instance that is to go back and that nothing here needs. Requests are not tied
+    /// to loans; so one that counts goes back only if what is in use fits into the others that
+    /// count: else a request would live on by a right that is known to nobody.
+    fn dispensable(&self, id: &InstanceId) -> Option<LoanId> {
+        let it = self.table.instances.get(id)?;
+        let used = usize::from(it.instance.word.used());
+        let counting = it.loans.iter().filter(|loan| self.counts(loan)).count();
+        let may_go = |loan: &&LoanId| {
+            let enough = if self.counts(loan) { counting } else { it.loans.len() };
+            it.own || (self.held[*loan].returning && used < enough)
+        };
+        it.loans.iter().find(may_go).cloned()
     }
 
     /// Looks at what may have come to an end on some shard: nobody says so.

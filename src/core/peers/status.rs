@@ -51,6 +51,13 @@ impl Peers {
         (self.membership.epoch, self.membership.members.values())
     }
 
+    /// Everybody a connection is kept to: the other members, and who vanished and was not written
+    /// off. An address may be empty if it is not known here; then the other connects.
+    pub fn addressed(&self) -> impl Iterator<Item = &Member> {
+        let members = self.membership.members.values().filter(|it| it.id != self.me);
+        members.chain(self.membership.vanished.values().map(|it| &it.router))
+    }
+
     /// Every other router, member or not.
     pub fn peers(&self, now: Instant) -> Vec<PeerStatus> {
         let one = |id: RouterId| {

@@ -7,8 +7,8 @@
 //! excused is what the design excuses: requests that a router had in flight, or started, while it
 //! was out of ZooKeeper and cut from another router, or stopped by the kernel.
 //!
-//! `WAITER_SEED=… cargo test --test sim -- cluster` replays one world; `WAITER_WORLDS=n` runs so
-//! many of each kind.
+//! `WAITER_SEED=… WAITER_KIND=… cargo test --test sim -- clusters` replays one world, and says what
+//! befalls whom; `WAITER_WORLDS=n` runs so many of each kind.
 
 mod options;
 mod orders;

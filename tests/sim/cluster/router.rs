@@ -344,7 +344,7 @@ impl Router {
     }
 
     /// What the shell asks of ZooKeeper next.
-    pub(super) fn next_ask(&mut self) -> Ask {
+    pub(super) fn next_ask(&mut self, now: u64) -> Ask {
         if self.is_leaving {
             self.lease.lost();
             return Ask::Leave;
@@ -352,7 +352,7 @@ impl Router {
         if self.is_registered {
             return Ask::Poll;
         }
-        self.peers.registering();
+        self.peers.registering(Instant(now));
         Ask::Register
     }
 

@@ -1,6 +1,7 @@
 //! What must always hold, looked at from outside.
 
 use super::MS;
+use super::options::Trouble;
 use super::world::World;
 use std::collections::{BTreeMap, BTreeSet};
 use waiter::base::ids::{InstanceId, RouterId};
@@ -67,6 +68,14 @@ impl World {
         } else {
             let on = self.watch.running(&id).join(" ");
             self.broken(&format!("over the limit: {id}: {on}"));
+        }
+    }
+
+    /// Prints what befalls whom, for whoever replays a seed.
+    #[expect(clippy::print_stdout, reason = "for people")]
+    pub(super) fn tell_trouble(&self, kind: Trouble, victim: &RouterId, until: u64) {
+        if std::env::var_os("WAITER_SEED").is_some() {
+            println!("{} ms: {kind:?} {victim} until {} ms", self.now / MS, until / MS);
         }
     }
 

@@ -272,7 +272,7 @@ impl World {
             let asks = now >= router.next_poll && !router.has_left;
             if asks {
                 router.next_poll = now + self.options.session / 6 * MS;
-                let ask = router.next_ask();
+                let ask = router.next_ask(now);
                 let delay = if self.chance.is(0.03) { 150 } else { 3 };
                 self.post(delay, Mail::Ask(id.clone(), ask, now));
             }
@@ -381,6 +381,7 @@ impl World {
     fn befall(&mut self, kind: Trouble, live: &[RouterId], until: u64) {
         let Some(at) = (!live.is_empty()).then(|| self.chance.below(live.len())) else { return };
         let victim = live[at].clone();
+        self.tell_trouble(kind, &victim, until);
         let router = self.routers.get_mut(&victim).expect("it lives");
         match kind {
             Trouble::Join if live.len() < 6 => self.join(),

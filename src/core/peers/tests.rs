@@ -1,0 +1,282 @@
+//! Single steps of the machine; whole worlds are `tests/sim/cluster`.
+
+use super::document::{Debts, Unreadable};
+use super::*;
+use crate::base::ids::{InstanceId, RouterId, ServiceId};
+use crate::base::time::{Date, Duration, Instant};
+use crate::core::slots::{Gate, Instance, Seat, ServiceSlots};
+use std::sync::Arc;
+
+fn at(millis: u64) -> Instant {
+    Instant(millis * 1_000_000)
+}
+
+fn router(name: &str) -> RouterId {
+    RouterId::new(name)
+}
+
+fn member(name: &str) -> Member {
+    Member { id: router(name), address: format!("{name}:9091"), since: 1 }
+}
+
+fn service() -> ServiceId {
+    ServiceId::new("s")
+}
+
+/// A router of a cluster with one service, whose instances have so many slots.
+struct One {
+    peers: Peers,
+    slots: Arc<ServiceSlots>,
+    instances: Vec<Arc<Instance>>,
+}
+
+/// A document as it would come from elsewhere.
+fn document(seq: u64, epoch: u64) -> Document {
+    Document {
+        seq,
+        ack: 0,
+        epoch,
+        members: None,
+        ghosts: Vec::new(),
+        wants: Vec::new(),
+        presses: Vec::new(),
+        debts: Debts::Of(Vec::new()),
+        lends: Vec::new(),
+        holds: Vec::new(),
+        kills: Vec::new(),
+        consents: Vec::new(),
+        deleting: Vec::new(),
+        closing: Vec::new(),
+    }
+}
+
+impl One {
+    fn new(name: &str, instances: u64, slots: u16) -> Self {
+        let settings = Settings::new(Duration::from_secs(3));
+        let mut peers = Peers::new(router(name), settings, at(0));
+        let one = |it: u64| {
+            let address = "10.0.0.1:80".parse().expect("an address");
+            Arc::new(Instance::new(&format!("i{it}"), address, Date(it), slots))
+        };
+        let instances: Vec<_> = (0..instances).map(one).collect();
+        let all: Arc<ServiceSlots> = Arc::default();
+        let division = Division {
+            slots: all.clone(),
+            concurrency: slots,
+            balanced: false,
+            instances: instances.clone(),
+        };
+        peers.registering(at(0));
+        peers.service(&service(), &division, at(0));
+        Self { peers, slots: all, instances }
+    }
+
+    fn view(&mut self, epoch: u64, names: &[&str], now: Instant) {
+        let members = names.iter().map(|it| member(it)).collect();
+        self.peers.zookeeper(&View { epoch, members, roster: Vec::new() }, now, now);
+    }
+
+    fn tick(&mut self, now: Instant) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.peers.tick(now, &mut effects);
+        effects
+    }
+
+    fn hear(&mut self, from: &str, document: Document, now: Instant) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.peers.heard(&router(from), document, now, &mut effects);
+        effects
+    }
+
+    fn limits(&self) -> u16 {
+        self.instances.iter().map(|it| it.word.limit()).sum()
+    }
+
+    fn owned_by(&self, name: &str) -> Vec<InstanceId> {
+        let ids = self.peers.ownership(&service()).into_iter();
+        ids.filter(|it| it.owner == Some(router(name))).map(|it| it.instance).collect()
+    }
+}
+
+fn sent_to<'a>(name: &str, effects: &'a [Effect]) -> Option<&'a Document> {
+    effects.iter().rev().find_map(|it| match it {
+        Effect::Send(to, document) if *to == router(name) => Some(&**document),
+        _ => None,
+    })
+}
+
+#[test]
+fn alone_a_router_owns_everything_once_it_is_registered() {
+    let mut a = One::new("a", 3, 2);
+    assert_eq!(a.limits(), 0, "what is published is closed");
+    a.tick(at(10));
+    assert_eq!(a.limits(), 0);
+    a.view(7, &["a"], at(20));
+    let effects = a.tick(at(21));
+    assert_eq!(a.limits(), 6);
+    assert!(matches!(effects[..], [Effect::LookAgain(_)]), "{effects:?}");
+    a.peers.registering(at(22));
+    assert_eq!(a.limits(), 0, "registered anew it owns nothing");
+    a.tick(at(30));
+    assert_eq!(a.limits(), 0);
+    a.view(9, &["a"], at(40));
+    a.tick(at(41));
+    assert_eq!(a.limits(), 6);
+}
+
+#[test]
+fn what_is_won_is_given_out_when_the_other_has_shown_the_epoch_and_less_what_it_owes() {
+    let mut a = One::new("a", 8, 2);
+    a.view(1, &["a", "b"], at(0));
+    a.tick(at(1));
+    assert_eq!(a.limits(), 0, "b may still run something");
+    let own = a.owned_by("a");
+    assert!((1..8).contains(&own.len()));
+    let debts = Debts::Of(vec![(own[0].clone(), 1)]);
+    a.hear("b", Document { debts, ..document(1, 1) }, at(2));
+    a.tick(at(3));
+    assert_eq!(usize::from(a.limits()), own.len() * 2 - 1);
+    a.hear("b", document(3, 1), at(4));
+    assert_eq!(usize::from(a.limits()), own.len() * 2);
+    a.hear("b", Document { debts: Debts::Everything, ..document(2, 1) }, at(5));
+    assert_eq!(usize::from(a.limits()), own.len() * 2, "an older document is nothing");
+    a.hear("b", Document { debts: Debts::Everything, ..document(4, 1) }, at(5));
+    a.tick(at(6));
+    assert_eq!(a.limits(), 0);
+}
+
+#[test]
+fn a_loan_is_held_used_and_returned_and_stays_dead() {
+    let mut b = One::new("b", 8, 1);
+    b.view(1, &["a", "b"], at(0));
+    b.hear("a", document(1, 1), at(1));
+    b.tick(at(2));
+    let theirs = b.owned_by("a")[0].clone();
+    let word = |it: &One| {
+        let found = it.instances.iter().find(|it| it.suffix() == theirs.suffix());
+        found.expect("it exists").clone()
+    };
+    let lends = vec![document::Lend { loan: 5, instance: theirs.clone(), open: true }];
+    let lending = |seq, ack| Document { ack, lends: lends.clone(), ..document(seq, 1) };
+    b.hear("a", lending(2, 1), at(3));
+    assert_eq!((word(&b).word.limit(), b.peers.loans()), (1, (0, 1)));
+    assert!(word(&b).word.is(Gate::Foreign) && word(&b).word.take());
+    let effects = b.tick(at(4));
+    assert_eq!(sent_to("a", &effects).expect("it is due").holds, [5]);
+    // The lender's word grows old: nothing more starts.
+    b.tick(at(900));
+    assert_eq!(word(&b).word.limit(), 0);
+    b.hear("a", lending(3, 2), at(901));
+    // It acknowledges a document of 4 ms: that is no proof of youth.
+    assert_eq!(word(&b).word.limit(), 0);
+    let effects = b.tick(at(902));
+    let seq = sent_to("a", &effects).map_or(3, |it| it.seq);
+    b.hear("a", lending(4, seq), at(903));
+    assert_eq!(word(&b).word.limit(), 1);
+    // It closes: what runs goes on, then it goes back.
+    let closing = vec![document::Lend { open: false, ..lends[0].clone() }];
+    b.hear("a", Document { ack: seq, lends: closing, ..document(5, 1) }, at(904));
+    assert_eq!((word(&b).word.limit(), b.peers.loans()), (0, (0, 1)));
+    word(&b).word.release();
+    b.tick(at(960));
+    assert_eq!(b.peers.loans(), (0, 0));
+    b.hear("a", lending(6, seq), at(970));
+    assert_eq!(b.peers.loans(), (0, 0), "it stays dead");
+}
+
+#[test]
+fn what_is_lent_comes_back_when_the_borrower_has_seen_it_and_does_not_hold_it() {
+    let mut a = One::new("a", 8, 1);
+    a.view(1, &["a", "b"], at(0));
+    a.hear("b", document(1, 1), at(1));
+    a.tick(at(2));
+    let wants = vec![document::Want { service: service(), count: 1, age_ms: 30 }];
+    a.hear("b", Document { wants: wants.clone(), ..document(2, 1) }, at(40));
+    let effects = a.tick(at(41));
+    let claim = effects.iter().find_map(|it| match it {
+        Effect::Claim(ticket, _, since) => Some((*ticket, *since)),
+        _ => None,
+    });
+    let (ticket, since) = claim.expect("b is in need");
+    assert_eq!(since, at(10), "by its age");
+    let own = a.owned_by("a")[0].clone();
+    let instance = a.instances.iter().find(|it| it.suffix() == own.suffix()).expect("there");
+    assert!(instance.word.take_own());
+    let seat = Seat::new(service(), instance.clone(), a.slots.clone());
+    let mut effects = Vec::new();
+    a.peers.granted(ticket, seat, at(42), &mut effects);
+    assert!(effects.is_empty() && a.peers.loans() == (1, 0));
+    let effects = a.tick(at(44));
+    let sent = sent_to("b", &effects).expect("it changed");
+    let (seq, loan) = (sent.seq, sent.lends[0].loan);
+    assert!(sent.lends[0].open && sent.lends[0].instance == own);
+    let reply =
+        |ack, holds: &[u64], number| Document { ack, holds: holds.to_vec(), ..document(number, 1) };
+    for (ack, holds, number) in [(seq - 1, &[][..], 3), (seq, &[loan][..], 4)] {
+        assert!(a.hear("b", reply(ack, holds, number), at(50)).is_empty());
+    }
+    let mut effects = a.hear("b", reply(seq, &[], 5), at(60));
+    let Some(Effect::Settle(seat)) = effects.pop() else { panic!("{effects:?}") };
+    seat.release();
+    assert_eq!(a.peers.loans(), (0, 0));
+}
+
+#[test]
+fn after_a_long_stop_nothing_starts_until_zookeeper_was_asked_and_answered() {
+    let mut a = One::new("a", 2, 1);
+    a.view(1, &["a"], at(0));
+    a.tick(at(1));
+    assert_eq!((a.limits(), a.peers.fence()), (2, at(1001)));
+    a.tick(at(1002));
+    assert!(a.limits() == 0 && a.peers.is_away());
+    let members = vec![member("a")];
+    let view = View { epoch: 1, members, roster: Vec::new() };
+    a.peers.zookeeper(&view, at(1000), at(1003));
+    assert_eq!(a.limits(), 0, "it was asked before");
+    a.peers.zookeeper(&view, at(1003), at(1004));
+    assert_eq!(a.limits(), 2);
+    a.tick(at(3000));
+    assert_eq!(a.limits(), 0);
+    for it in (0..32).map(|it| 3000 + it * 100) {
+        a.tick(at(it));
+    }
+    assert_eq!(a.limits(), 2, "a session has passed without ZooKeeper");
+}
+
+#[test]
+fn a_service_is_deleted_when_all_have_closed_it() {
+    let mut a = One::new("a", 1, 1);
+    a.view(1, &["a", "b"], at(0));
+    a.hear("b", document(1, 1), at(1));
+    a.tick(at(2));
+    a.peers.delete(&service());
+    let effects = a.tick(at(3));
+    assert!(effects.iter().any(|it| matches!(it, Effect::Close(_))));
+    a.peers.closed(&service());
+    assert!(!a.peers.may_delete(&service()), "b has not closed it");
+    let effects = a.tick(at(5));
+    let sent = sent_to("b", &effects).expect("it changed");
+    assert_eq!((&sent.deleting, &sent.closing), (&vec![service()], &vec![service()]));
+    a.hear("b", Document { closing: vec![service()], ..document(2, 1) }, at(6));
+    assert!(a.peers.may_delete(&service()));
+    a.peers.delete_over(&service());
+    let effects = a.tick(at(7));
+    assert!(effects.iter().any(|it| matches!(it, Effect::Reopen(_))));
+}
+
+#[test]
+fn documents_are_read_as_they_were_written_and_bounded() {
+    let mut it = document(1, 2);
+    it.members = Some(vec![member("a"), member("b")]);
+    it.debts = Debts::Of(vec![(InstanceId::new(&service(), "i"), 3)]);
+    it.holds = vec![1, 2, 3];
+    let bytes = it.encode();
+    assert_eq!(Document::decode(&bytes), Ok(it.clone()));
+    for end in 0..bytes.len() {
+        assert_eq!(Document::decode(&bytes[..end]), Err(Unreadable::Malformed));
+    }
+    it.holds = vec![0; document::LOANS_MAX + 1];
+    assert_eq!(Document::decode(&it.encode()), Err(Unreadable::TooLong("holds")));
+    let debts = Debts::Of(Vec::new());
+    assert_eq!(document(1, 1).debts, debts);
+}
