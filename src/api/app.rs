@@ -104,6 +104,10 @@ pub(super) fn deleted(id: &ServiceId, done: &Done, agree: Option<bool>) -> Reply
             let text = format!("{id} does not exist!");
             (StatusCode::NOT_FOUND, "no-such-service-exists", text)
         }
+        Done::Distribution(_) => {
+            let text = "The control thread answered another question".to_owned();
+            (StatusCode::INTERNAL_SERVER_ERROR, "failed", text)
+        }
         Done::Failed(why) => (StatusCode::BAD_REQUEST, "failed", why.clone()),
     };
     let mut body = json!({

@@ -1,6 +1,7 @@
 //! `/apps`: the services there are, and what is common to the pages on services (api §4.1).
 
 use super::about::View;
+use super::cluster;
 use super::instance;
 use super::query::Query;
 use super::reply::{Pieces, Reply};
@@ -33,6 +34,7 @@ fn listed(id: &ServiceId, entry: &Entry, query: &Query, view: &View<'_>) -> Valu
     let state = &entry.state;
     let mut shown = common(entry, query);
     shown.insert("service-id".into(), id.as_str().into());
+    shown.insert("scope".into(), cluster::scope(entry, view).into());
     shown.insert("url".into(), format!("{}/apps/{id}", view.base).into());
     shown.insert(
         "instance-counts".into(),

@@ -4,6 +4,7 @@
 
 use super::about::{About, View};
 use super::app;
+use super::cluster;
 use super::logs::{self, Logs, Look};
 use super::ping::{self, Ping};
 use super::pool::Ask;
@@ -37,6 +38,8 @@ pub(super) enum Errand {
     Ping(Ping),
     /// Look into the folder of an instance.
     Logs(Logs),
+    /// Say who gives the slots of a service out.
+    Distribution(ServiceId),
 }
 
 /// What an errand works with.
@@ -57,6 +60,16 @@ pub(super) fn carry_out(errand: Errand, call: &Call, tools: &Tools<'_>) -> Reply
     match errand {
         Errand::Delete { service, timeout } => delete(&service, timeout, call, tools, end),
         Errand::Ping(ping) => ping::carry_out(&ping, call, tools, end),
+        Errand::Distribution(service) => {
+            let demand = Demand::Distribution(service.clone());
+            let done = match ask(demand, tools, end) {
+                Ok(done) => done,
+                Err(fault) => return Reply::fault(&fault, call, clock::date()),
+            };
+            let catalogue = tools.catalogue.load();
+            let view = View::new(&catalogue, tools.about, call, clock::date());
+            cluster::distribution(&service, &done, call, &view)
+        }
         Errand::Logs(logs) => {
             let catalogue = tools.catalogue.load();
             let view = View::new(&catalogue, tools.about, call, clock::date());
@@ -72,19 +85,29 @@ fn delete(
     tools: &Tools<'_>,
     end: Instant,
 ) -> Reply {
-    let (answers, answer) = channel();
-    (tools.ask)(Demand::Delete(service.clone()), answers);
-    let patience = PATIENCE.min(end - clock::now());
-    let Ok(done) = answer.recv_timeout(patience) else {
-        let text =
-            format!("The control thread gave no answer ({} s were left)", patience.as_secs());
-        return Reply::fault(&Fault::new(Class::Internal, text), call, clock::date());
+    let done = match ask(Demand::Delete(service.clone()), tools, end) {
+        Ok(done) => done,
+        Err(fault) => return Reply::fault(&fault, call, clock::date()),
     };
     let agree = (done == Done::Deleted && !timeout.is_zero()).then(|| {
         let gone = |it: &Catalogue| it.services.get(service).is_none_or(|it| !it.exists);
         wait_until(tools.catalogue, (clock::now() + timeout).min(end), gone)
     });
     app::deleted(service, &done, agree)
+}
+
+/// Asks the control thread.
+fn ask(demand: Demand, tools: &Tools<'_>, end: Instant) -> Result<Done, Fault> {
+    let (answers, answer) = channel();
+    (tools.ask)(demand, answers);
+    let patience = PATIENCE.min(end - clock::now());
+    answer.recv_timeout(patience).map_err(|_| {
+        let left = patience.as_secs();
+        Fault::new(
+            Class::Internal,
+            format!("The control thread gave no answer ({left} s were left)"),
+        )
+    })
 }
 
 /// Looks again and again at the newest catalogue, until it is as wanted or the time is over.

@@ -9,6 +9,7 @@
 mod about;
 mod app;
 mod apps;
+mod cluster;
 mod errand;
 mod instance;
 mod logs;

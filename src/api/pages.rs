@@ -6,6 +6,7 @@ use super::query::{Query, decoded};
 use super::reply::Reply;
 use super::{app, apps, logs, metrics, ping, resolve, settings, state, status, welcome};
 use crate::base::fault::{Class, Fault};
+use crate::base::ids::ServiceId;
 use crate::wire::call::Call;
 use http::Method;
 
@@ -38,6 +39,12 @@ pub(super) fn answer(call: &Call, view: &View<'_>) -> Step {
             let above = path.strip_suffix(b"/logs").unwrap_or_default();
             if let Some(id) = segment(above, b"/apps/") {
                 return logs::page(&id, call, query, view);
+            }
+            if let Some(id) = segment(path, b"/state/distribution/") {
+                return match ServiceId::parse(&id) {
+                    Some(service) => Step::Errand(Errand::Distribution(service)),
+                    None => Step::Reply(Reply::not_found(call, view.now)),
+                };
             }
             match segment(path, b"/state/") {
                 Some(name) => state::page(&name, call, view),

@@ -3,6 +3,7 @@
 
 use super::about::View;
 use super::app::{self, traffic};
+use super::cluster;
 use super::instance;
 use super::reply::Reply;
 use crate::base::fault::Fault;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 type Page = fn(&View<'_>) -> Value;
 
 /// The parts there are.
-const COMPONENTS: [(&str, Page); 8] = [
+const COMPONENTS: [(&str, Page); 9] = [
     ("autoscaler", autoscaler),
     ("ejection-expiry", ejections),
     ("gc-broken-services", broken),
@@ -29,6 +30,7 @@ const COMPONENTS: [(&str, Page); 8] = [
     ("local-usage", usage),
     ("maintainer", maintainer),
     ("scheduler", scheduler),
+    ("stealing", cluster::stealing),
 ];
 
 /// Links to the parts.
@@ -37,15 +39,19 @@ pub(super) fn index(view: &View<'_>) -> Reply {
     let link = |(name, _): &(&str, Page)| {
         ((*name).to_owned(), Value::from(format!("{base}/state/{name}")))
     };
+    let flat = [("cluster".to_owned(), Value::from(format!("{base}/state/cluster")))];
     Reply::ok(&json!({
-        "details": COMPONENTS.iter().map(link).collect::<Map<_, _>>(),
+        "details": COMPONENTS.iter().map(link).chain(flat).collect::<Map<_, _>>(),
         "router-id": &*view.catalogue.router_id,
-        "routers": {&*view.catalogue.router_id: url(view)},
+        "routers": routers(view),
     }))
 }
 
 /// One part, or one service.
 pub(super) fn page(name: &str, call: &Call, view: &View<'_>) -> Reply {
+    if name == "cluster" {
+        return cluster::page(view);
+    }
     let state = match COMPONENTS.iter().find(|(it, _)| *it == name) {
         Some((_, page)) => Ok(page(view)),
         None => service(name, view),
@@ -84,6 +90,7 @@ fn service(name: &str, view: &View<'_>) -> Result<Value, Fault> {
             },
         },
         "transient-metrics-gc-state": null,
+        "scope": cluster::scope(entry, view),
         "work-stealing-state": null,
     }))
 }
@@ -97,7 +104,7 @@ fn maintainer(view: &View<'_>) -> Value {
         "all-available-service-ids": existing(view).map(|(id, _)| id.as_str()).collect::<Vec<_>>(),
         "iteration": catalogue.iteration,
         "time": catalogue.time.iso(),
-        "routers": {id: url(view)},
+        "routers": routers(view),
         "router-details": {id: {
             "address": view.about.address.ip().to_string(),
             "port": view.about.address.port(),
@@ -141,6 +148,10 @@ fn broken(view: &View<'_>) -> Value {
 
 /// One router leads itself.
 fn leader(view: &View<'_>) -> Value {
+    if let Some(cluster) = &view.catalogue.cluster {
+        let it = cluster::leader(cluster);
+        return json!({"leader?": it["leader?"], "leader-id": it["id"], "since": it["since"]});
+    }
     json!({"leader?": true, "leader-id": &*view.catalogue.router_id})
 }
 
@@ -283,6 +294,12 @@ fn existing<'a>(view: &View<'a>) -> impl Iterator<Item = (&'a ServiceId, &'a Arc
 fn each(view: &View<'_>, say: impl Fn(&Entry) -> Option<Value>) -> Value {
     let said = existing(view).filter_map(|(id, it)| Some((id.to_string(), say(it)?)));
     Value::Object(said.collect())
+}
+
+/// All routers of the cluster, or this one.
+fn routers(view: &View<'_>) -> Value {
+    let alone = || json!({&*view.catalogue.router_id: url(view)});
+    view.catalogue.cluster.as_ref().map_or_else(alone, |it| cluster::routers(it))
 }
 
 /// This router, for other routers and for clients that know them all.

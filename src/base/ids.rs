@@ -10,6 +10,11 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ShardId(pub u8);
 
+impl ShardId {
+    /// No shard: the control thread, where it asks for a slot as if it were one.
+    pub const CONTROL: Self = Self(u8::MAX);
+}
+
 /// Longest id that another router is believed, in bytes; no router has a longer one.
 pub const ID_BYTES_MAX: usize = 255;
 
@@ -30,6 +35,11 @@ impl ServiceId {
     pub fn new(text: &str) -> Self {
         assert!(!text.contains('.'), "a service-id holds no dot: {text}");
         Self { hash: fixed_hash(text.as_bytes()), text: text.into() }
+    }
+
+    /// Reads an id that somebody typed; none if it cannot be one.
+    pub fn parse(text: &str) -> Option<Self> {
+        (!text.is_empty() && !text.contains('.')).then(|| Self::new(text))
     }
 
     /// The id as text.

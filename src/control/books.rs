@@ -83,6 +83,11 @@ impl Books {
         self.loads.iter().map(|it| it.connections).collect()
     }
 
+    /// Services with a book.
+    pub fn services(&self) -> impl Iterator<Item = &ServiceId> {
+        self.services.keys()
+    }
+
     /// One service's book.
     pub fn get(&self, id: &ServiceId) -> Option<&Book> {
         self.services.get(id)
@@ -123,7 +128,8 @@ impl Book {
         &self.latency
     }
 
-    fn demand(&self) -> Demand {
+    /// What was asked of the service, as the autoscaler wants it.
+    pub fn demand(&self) -> Demand {
         Demand {
             arrivals: self.traffic.requests,
             completions: self.traffic.completions,

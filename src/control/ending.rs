@@ -22,6 +22,7 @@ impl Plane {
         tracing::info!("ending: no new requests; finishing those at hand");
         self.ending = Some(Ending::Draining(now + self.terms.drain));
         self.post.send_all(|| Command::Drain);
+        self.leave();
     }
 
     /// Whether the router has ended, and how.
@@ -38,6 +39,10 @@ impl Plane {
             Ending::Cutting(until) if now < until => return None,
             Ending::Draining(_) | Ending::Cutting(_) => {}
         }
+        if !self.has_left(now) {
+            return None;
+        }
+        self.part();
         // A scheduler's thread returns when all that ends with it is gone; who started it waits.
         self.runners.order_all(&Order::End);
         let cut_short = matches!(self.ending, Some(Ending::Cutting(_)));
@@ -66,6 +71,9 @@ impl Plane {
     }
 
     pub(super) fn catalogue(&mut self, now: Instant, date: Date) {
+        if !self.shelf.is_due(now) {
+            return;
+        }
         let said = Said {
             books: &self.books,
             scalings: &self.scalings,
@@ -74,6 +82,7 @@ impl Plane {
             broken: &self.broken,
             launches: self.launches,
             draining: self.ending.is_some(),
+            cluster: self.cluster.as_ref().map(|it| it.page(now, date)),
         };
         self.shelf.write(&said, now, date);
     }

@@ -1,6 +1,7 @@
 //! Everything that can happen to the control loop.
 
 use crate::base::ids::{InstanceId, ServiceId};
+use crate::control::cluster::{Heard, Said};
 use crate::core::aggregator::Outcome;
 use crate::core::catalogue::{Demand, Done};
 use crate::core::fact::{Report, Runner};
@@ -22,6 +23,10 @@ pub enum Event {
     LookAgain(ServiceId),
     /// A health check opened one connection too many to an instance.
     Crowded(Arc<Instance>),
+    /// The thread that keeps the session with ZooKeeper says something.
+    ZooKeeper(Said),
+    /// Another router says something.
+    Peer(Heard),
     /// The API wants something done.
     Demand(Demand, Sender<Done>),
     /// Somebody asked the router to end.

@@ -6,7 +6,7 @@
 
 use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::{Date, Instant};
-use crate::control::books::Books;
+use crate::control::cluster::Asked;
 use crate::control::plane::Plane;
 use crate::core::aggregator::State;
 use crate::core::autoscaler::{Action, Input, Scaling, Standing, Trend};
@@ -28,8 +28,14 @@ pub(super) enum Mutation {
     Choosing,
     /// This instance is being killed.
     Killing(InstanceId),
+    /// The owners of these instances were asked, one after the other, whether the instance may be
+    /// killed.
+    Asking(Vec<InstanceId>),
     /// Home is asked whether nothing is in use, so that the service can be collected.
     Emptying,
+    /// All routers are asked to close the service, so that it can be deleted: until then, and who
+    /// wants to know.
+    Closing(Instant, Vec<Sender<Done>>),
     /// A deletion; who wants to know.
     Deleting(Vec<Sender<Done>>),
 }
@@ -40,6 +46,9 @@ impl Plane {
         let id = &description.id;
         if self.ending.is_some() {
             return; // home refuses whoever waits for a service that will not come
+        }
+        if self.shares(description) {
+            slots.share();
         }
         self.publisher.await_service(description, slots);
         self.aggregator.described(description.clone());
@@ -88,7 +97,10 @@ impl Plane {
             self.aggregator.killed(instance);
             self.autoscaler.killed(&service);
         }
-        self.home(&service, Command::Unlock(service.clone(), instance.clone(), gone));
+        // The owner's lock is not this router's to open.
+        if !self.shared_kill_over(instance) {
+            self.home(&service, Command::Unlock(service.clone(), instance.clone(), gone));
+        }
     }
 
     /// Home has locked an instance for a kill, or found none.
@@ -113,15 +125,15 @@ impl Plane {
     /// All services, once a second.
     pub(super) fn cycle(&mut self, now: Instant, date: Date) {
         let mut out = Vec::new();
-        let (books, aggregator) = (&self.books, &self.aggregator);
-        let inputs = aggregator
-            .states()
-            .filter(|(_, state)| !state.description.is_static())
-            .map(|(id, state)| input(id, state, books));
+        let launched = |(_, state): &(&ServiceId, &Arc<State>)| !state.description.is_static();
+        let states = self.aggregator.states().filter(launched);
+        let asked: Vec<Asked> = states.map(|(_, state)| self.asked(state)).collect();
+        let states = self.aggregator.states().filter(launched);
+        let inputs = states.zip(&asked).map(|((id, state), asked)| input(id, state, asked));
         self.autoscaler.cycle(inputs, &mut out, now);
         self.say_targets();
         for scaling in out {
-            self.scale(&scaling, date);
+            self.scale(&scaling, now, date);
         }
     }
 
@@ -140,25 +152,27 @@ impl Plane {
 
     /// One service at once, because a request of it waits.
     pub(super) fn urgent(&mut self, service: &ServiceId, now: Instant, date: Date) {
+        self.tally(service);
         let Some(state) = self.aggregator.state(service) else { return };
         if state.description.is_static() || self.ending.is_some() || !self.is_sure(state) {
             return;
         }
-        let scaling = self.autoscaler.urgent(&input(service, state, &self.books), now);
+        let asked = self.asked(state);
+        let scaling = self.autoscaler.urgent(&input(service, state, &asked), now);
         if let Some(scaling) = scaling {
-            self.scale(&scaling, date);
+            self.scale(&scaling, now, date);
         }
     }
 
     /// Carries a decision out, unless something is under way for the service.
-    fn scale(&mut self, scaling: &Scaling, date: Date) {
+    fn scale(&mut self, scaling: &Scaling, now: Instant, date: Date) {
         let id = &scaling.service;
         let said = self.scalings.entry(id.clone()).or_default();
         said.target = scaling.target;
         said.scale_to = u32::try_from(scaling.scale_to.max(0)).unwrap_or(u32::MAX);
         said.amount = scaling.amount;
         let is_busy = self.mutations.contains_key(id) || self.creating.contains(id);
-        if is_busy || !self.is_sure_of(id) {
+        if is_busy || !self.is_sure_of(id) || !self.decides(id, now) {
             return;
         }
         match scaling.action {
@@ -166,6 +180,12 @@ impl Plane {
             Action::ScaleTo { n, .. } => {
                 self.mutations.insert(id.clone(), Mutation::Scaling);
                 self.order(id, Order::Scale(id.clone(), n));
+            }
+            Action::KillOne if self.shares_service(id) => {
+                if !self.is_current(now) {
+                    return;
+                }
+                self.choose_shared(id);
             }
             Action::KillOne => {
                 self.mutations.insert(id.clone(), Mutation::Choosing);
@@ -186,22 +206,23 @@ impl Plane {
     }
 
     /// Ends services that nobody uses, and those that cannot run.
-    pub(super) fn collect(&mut self, date: Date) {
+    pub(super) fn collect(&mut self, now: Instant, date: Date) {
         let states: Vec<(ServiceId, Arc<State>)> = self
             .aggregator
             .states()
             .filter(|(_, state)| !state.description.is_static())
             .map(|(id, state)| (id.clone(), state.clone()))
             .collect();
-        let books = &self.books;
-        let used = states.iter().map(|(id, state)| {
-            let book = books.get(id);
-            let seen = Use {
-                last_request: book.and_then(|it| it.last_request),
-                outstanding: Some(book.map_or(0, |it| it.traffic().outstanding)),
+        let seen: Vec<Use> = {
+            let asked = states.iter().map(|(_, state)| self.asked(state));
+            let seen = |it: Asked| Use {
+                last_request: it.last_request,
+                outstanding: Some(it.outstanding),
             };
-            (id, &state.description.parameters, seen)
-        });
+            asked.map(seen).collect()
+        };
+        let used = states.iter().zip(seen);
+        let used = used.map(|((id, state), seen)| (id, &state.description.parameters, seen));
         let mut due = self.idle.round(used, &Idle, date);
         let min_hosts = self.terms.deployment.min_hosts;
         let rule = Broken { min_hosts, timeout: self.terms.broken_timeout };
@@ -211,9 +232,15 @@ impl Plane {
         due.extend(self.broken.round(broken, &rule, date));
         for id in due {
             let is_busy = self.mutations.contains_key(&id) || self.creating.contains(&id);
-            if !is_busy && self.is_sure_of(&id) {
+            if is_busy || !self.is_sure_of(&id) || !self.decides(&id, now) {
+                continue;
+            }
+            if !self.shares_service(&id) {
                 self.mutations.insert(id.clone(), Mutation::Emptying);
                 self.home(&id, Command::LockAll(id.clone()));
+            } else if self.is_current(now) {
+                tracing::info!(service = %id, "closing a service that is idle or broken");
+                self.close(&id, Vec::new(), now);
             }
         }
         self.shelf.keep_collectors(&self.idle, &self.broken);
@@ -221,6 +248,9 @@ impl Plane {
 
     /// Home has locked all instances of a service that is to be collected, or could not.
     pub(super) fn emptied(&mut self, service: &ServiceId, locked: bool) {
+        if self.closed(service, locked) {
+            return;
+        }
         if !matches!(self.mutations.get(service), Some(Mutation::Emptying)) {
             return; // somebody deleted it meanwhile
         }
@@ -231,13 +261,23 @@ impl Plane {
         }
     }
 
-    pub(super) fn delete_for(&mut self, service: &ServiceId, reply: Sender<Done>) {
+    pub(super) fn delete_for(&mut self, service: &ServiceId, reply: Sender<Done>, now: Instant) {
         let known = self.aggregator.state(service);
         if known.is_some_and(|it| it.description.is_static()) {
             let why = "The operator's servers are not launched here, and cannot be deleted";
             let _ = reply.send(Done::Failed(why.to_owned()));
         } else if known.is_none() && !self.creating.contains(service) {
             let _ = reply.send(Done::NoSuchService);
+        } else if self.shares_service(service) && known.is_some() {
+            match self.mutations.get_mut(service) {
+                Some(Mutation::Closing(_, replies) | Mutation::Deleting(replies)) => {
+                    replies.push(reply);
+                }
+                _ => {
+                    tracing::info!(%service, "closing a service that somebody asked to delete");
+                    self.close(service, vec![reply], now);
+                }
+            }
         } else {
             tracing::info!(%service, "deleting a service that somebody asked to delete");
             self.delete(service, vec![reply]);
@@ -245,7 +285,7 @@ impl Plane {
     }
 
     /// First no request finds it any more, then the scheduler ends it.
-    fn delete(&mut self, service: &ServiceId, mut replies: Vec<Sender<Done>>) {
+    pub(super) fn delete(&mut self, service: &ServiceId, mut replies: Vec<Sender<Done>>) {
         if let Some(Mutation::Deleting(waiting)) = self.mutations.get_mut(service) {
             waiting.append(&mut replies);
             return;
@@ -258,6 +298,7 @@ impl Plane {
     }
 
     fn deleted(&mut self, service: &ServiceId, result: Result<(), String>) {
+        self.delete_over(service);
         if result.is_ok() {
             self.idle.collected(service);
             self.broken.collected(service);
@@ -280,12 +321,12 @@ impl Plane {
     }
 }
 
-fn input<'a>(id: &'a ServiceId, state: &'a State, books: &Books) -> Input<'a> {
+fn input<'a>(id: &'a ServiceId, state: &'a State, asked: &Asked) -> Input<'a> {
     Input {
         id,
         parameters: &state.description.parameters,
-        standing: Standing::of(state, books.outstanding(id)),
-        demand: books.demand(id),
+        standing: Standing::of(state, asked.outstanding),
+        demand: asked.demand,
         boot_time: state.boot_time,
     }
 }

@@ -9,6 +9,7 @@
 use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::{Date, Duration, Instant};
 use crate::control::books::Books;
+use crate::control::cluster::Cluster;
 use crate::control::event::Event;
 use crate::control::mutations::Mutation;
 use crate::control::prober::{Health, Prober};
@@ -66,13 +67,16 @@ pub struct Plane {
     pub(super) mutations: HashMap<ServiceId, Mutation>,
     /// Services that the scheduler has been told to create and has not listed yet.
     pub(super) creating: HashSet<ServiceId>,
-    pub(super) watched: HashMap<InstanceId, Health>,
+    /// Instances that are there; how those are believed to be that are checked here.
+    pub(super) watched: HashMap<InstanceId, Option<Health>>,
     pub(super) scalings: HashMap<ServiceId, catalogue::Scaling>,
     pub(super) failures: HashMap<InstanceId, u32>,
     pub(super) launches: catalogue::Launches,
     pub(super) shelf: Shelf,
     pub(super) next_cycle: Instant,
     pub(super) next_gc: Instant,
+    /// The cluster, if this is one of several routers.
+    pub(super) cluster: Option<Box<Cluster>>,
     pub(super) drained: HashSet<u8>,
     pub(super) ending: Option<Ending>,
 }
@@ -125,6 +129,7 @@ impl Plane {
             launches: catalogue::Launches::default(),
             next_cycle: now + CYCLE,
             next_gc: now + terms.gc_interval,
+            cluster: None,
             drained: HashSet::new(),
             ending: None,
             terms,
@@ -134,6 +139,11 @@ impl Plane {
             publisher,
             shelf,
         }
+    }
+
+    /// This router is one of several.
+    pub fn join(&mut self, cluster: Cluster) {
+        self.cluster = Some(Box::new(cluster));
     }
 
     /// A server of the operator's is to be routed to.
@@ -156,11 +166,13 @@ impl Plane {
             };
             let rest = std::iter::from_fn(|| events.try_recv().ok()).take(BATCH);
             let (now, date) = (clock::now(), clock::date());
+            self.begin_turn(now);
             for event in first.into_iter().chain(rest) {
                 self.on(event, now, date);
             }
             self.tick(now, date);
             self.settle(now, date);
+            self.end_turn(now, date);
             if let Some(ended) = self.ended(now) {
                 if self.runners.count() > 0 {
                     self.end_at_once(events);
@@ -172,7 +184,7 @@ impl Plane {
 
     fn nap(&self, now: Instant) -> Duration {
         let nap = (self.next_cycle.min(self.next_gc) - now).min(self.shelf.nap());
-        let nap = self.ending_nap(now).map_or(nap, |it| it.min(nap));
+        let nap = self.ending_nap(now).map_or(nap, |it| it.min(nap)).min(self.cluster_nap(now));
         nap.clamp(Duration::from_millis(1), NAP_MAX)
     }
 
@@ -187,7 +199,14 @@ impl Plane {
                     self.post.send(shard, Command::CloseIdle(instance.clone()));
                 }
             }
-            Event::Demand(Demand::Delete(service), reply) => self.delete_for(&service, reply),
+            Event::ZooKeeper(said) => self.said(said, now, date),
+            Event::Peer(heard) => self.heard(heard, now),
+            Event::Demand(Demand::Delete(service), reply) => {
+                self.delete_for(&service, reply, now);
+            }
+            Event::Demand(Demand::Distribution(service), reply) => {
+                let _ = reply.send(self.distribution(&service)); // who asked may have gone
+            }
             Event::End => self.begin_end(now),
             Event::SchedulerEnded(runner) => {
                 tracing::error!(runner = runner.name(), "the scheduler has ended on its own");
@@ -212,6 +231,11 @@ impl Plane {
                     }
                 }
             }
+            Notice::Chosen(service, chosen) => self.chosen(&service, chosen),
+            Notice::Granted(..)
+            | Notice::Denied(_)
+            | Notice::LockedThis(..)
+            | Notice::Demand(..) => self.answered(notice, now),
             Notice::Drained(shard) => {
                 self.drained.insert(shard.0);
             }
@@ -278,7 +302,7 @@ impl Plane {
         if now >= self.next_gc {
             self.next_gc = now + self.terms.gc_interval;
             if self.ending.is_none() {
-                self.collect(date);
+                self.collect(now, date);
             }
         }
     }
@@ -287,7 +311,7 @@ impl Plane {
     fn settle(&mut self, now: Instant, date: Date) {
         for (id, state) in self.aggregator.changes() {
             match state {
-                Some(state) => self.changed(&state, date),
+                Some(state) => self.changed(&state, now, date),
                 None if self.creating.contains(&id) => {}
                 None => self.gone(&id),
             }
@@ -301,20 +325,25 @@ impl Plane {
         self.prober.flush();
     }
 
-    fn changed(&mut self, state: &Arc<State>, date: Date) {
+    fn changed(&mut self, state: &Arc<State>, now: Instant, date: Date) {
         if matches!(self.mutations.get(&state.description.id), Some(Mutation::Deleting(_))) {
             return;
         }
         self.shelf.tell_news(state, date);
         self.launches.failed += self.shelf.failed_since(state);
+        if self.shares(&state.description) {
+            self.publisher.share(&state.description.id);
+        }
         self.publisher.update(state);
+        self.divide(&state.description.id, now);
         let slots = self.publisher.slots(&state.description.id).expect("just published");
         self.shelf.changed(state, slots);
-        self.watch(state);
+        self.watch(state, now);
     }
 
     pub(super) fn gone(&mut self, id: &ServiceId) {
         self.shelf.gone(id);
+        self.undivide(id);
         self.publisher.remove(id);
         self.scalings.remove(id);
         let gone: Vec<InstanceId> =

@@ -8,7 +8,7 @@ use crate::base::address::SocketAddr;
 use crate::base::ids::{InstanceId, ServiceId};
 use crate::core::aggregator::{self, State};
 use crate::core::service::{Description, Origin};
-use crate::core::slots::{Instance, Roster, ServiceSlots};
+use crate::core::slots::{Gate, Instance, Roster, ServiceSlots};
 use crate::core::world::{Member, Service, World};
 use arc_swap::ArcSwap;
 use std::cmp::Reverse;
@@ -42,6 +42,14 @@ impl Publisher {
         }
     }
 
+    /// The instances of a service, in order of start and id.
+    pub fn instances(&self, service: &ServiceId) -> Vec<Arc<Instance>> {
+        let known = self.instances.get(service);
+        let mut all: Vec<_> = known.into_iter().flat_map(HashMap::values).cloned().collect();
+        all.sort_by(|a, b| (a.started_at, a.suffix()).cmp(&(b.started_at, b.suffix())));
+        all
+    }
+
     /// A service is wanted: it is in the world from now on, with its queue, though without
     /// instances yet.
     pub fn await_service(&mut self, description: &Arc<Description>, slots: &Arc<ServiceSlots>) {
@@ -51,10 +59,15 @@ impl Publisher {
         }
     }
 
+    /// Routers share a service: its new instances have no slots until they are divided.
+    pub fn share(&mut self, service: &ServiceId) {
+        self.slots.entry(service.clone()).or_default().share();
+    }
+
     /// A service is now in this state.
     pub fn update(&mut self, state: &State) {
-        let members = self.members(state);
         let slots = self.slots.entry(state.description.id.clone()).or_default().clone();
+        let members = self.members(state, slots.is_shared());
         slots.publish(Arc::new(roster(&members, &state.description)));
         self.put(&state.description, members, state.deployment_error);
         if let Origin::Static { name, .. } = &state.description.origin
@@ -136,7 +149,7 @@ impl Publisher {
         self.changed = true;
     }
 
-    fn members(&mut self, state: &State) -> Vec<Member> {
+    fn members(&mut self, state: &State, shared: bool) -> Vec<Member> {
         let known = self.instances.entry(state.description.id.clone()).or_default();
         let limit = state.description.parameters.concurrency_level;
         let mut members = Vec::with_capacity(state.healthy.len() + state.unhealthy.len());
@@ -153,7 +166,12 @@ impl Publisher {
                     }
                     let address = SocketAddr::new(it.fact.host, *port);
                     let suffix = it.fact.id.suffix();
-                    Arc::new(Instance::new(suffix, address, it.fact.started_at, limit))
+                    let free = if shared { 0 } else { limit };
+                    let fresh = Instance::new(suffix, address, it.fact.started_at, free);
+                    if shared {
+                        fresh.word.close(Gate::Foreign);
+                    }
+                    Arc::new(fresh)
                 })
                 .clone();
             let starting = state.starting.iter().any(|start| start.fact.id == it.fact.id);

@@ -8,7 +8,7 @@ use crate::base::time::{Date, Duration, Instant};
 use crate::control::books::{Book, Books};
 use crate::control::store::{Embedded, Keep, Keeper, Store, StoreError};
 use crate::core::aggregator::State;
-use crate::core::catalogue::{Catalogue, Entry, Launches, Scaling};
+use crate::core::catalogue::{Catalogue, Cluster, Entry, Launches, Scaling};
 use crate::core::fact::{Runner, View};
 use crate::core::gc::{Collector, Failures, LastUse};
 use crate::core::service::{Defaults, Description, from_core};
@@ -103,6 +103,8 @@ pub struct Said<'a> {
     pub launches: Launches,
     /// Whether the router takes no new requests.
     pub draining: bool,
+    /// The cluster, if there is one.
+    pub cluster: Option<Cluster>,
 }
 
 impl Shelf {
@@ -198,6 +200,11 @@ impl Shelf {
         self.changed = true;
     }
 
+    /// Something that the catalogue shows has changed.
+    pub fn touch(&mut self) {
+        self.changed = true;
+    }
+
     /// How long the next [`write`](Self::write) can wait.
     pub fn nap(&self) -> Duration {
         match self.changed {
@@ -251,16 +258,19 @@ impl Shelf {
         }
     }
 
-    /// Writes the catalogue if it is time to.
+    /// Whether it is time to write the catalogue.
+    pub fn is_due(&self, now: Instant) -> bool {
+        now >= self.written + self.nap()
+    }
+
+    /// Writes the catalogue.
     pub fn write(&mut self, said: &Said<'_>, now: Instant, date: Date) {
-        if now < self.written + self.nap() {
-            return;
-        }
         self.changed = false;
         self.written = now;
         self.catalogue.iteration += 1;
         self.catalogue.time = date;
         self.catalogue.draining = said.draining;
+        self.catalogue.cluster = said.cluster.clone().map(Arc::new);
         self.catalogue.launches = said.launches;
         self.catalogue.load = said.books.load();
         self.catalogue.clients = said.books.clients();

@@ -2,6 +2,7 @@
 
 use crate::base::address::SocketAddr;
 use crate::base::ids::InstanceId;
+use crate::base::time::Instant;
 use crate::control::plane::Plane;
 use crate::control::prober::{Health, Probe, Target};
 use crate::core::aggregator::{Instance, State};
@@ -16,7 +17,7 @@ impl Plane {
     }
 
     /// Tells the prober whom to check.
-    pub(super) fn watch(&mut self, state: &State) {
+    pub(super) fn watch(&mut self, state: &State, now: Instant) {
         let id = &state.description.id;
         if matches!(state.description.origin, Origin::Static { checked: false, .. }) {
             return;
@@ -26,11 +27,17 @@ impl Plane {
         for (it, health) in healthy.chain(state.unhealthy.iter().map(|it| (it, Health::Down))) {
             let instance = &it.fact.id;
             present.insert(instance);
-            match self.watched.insert(instance.clone(), health) {
+            self.launches.launched += u64::from(self.is_launched_anew(state, instance));
+            if !self.checks(state, instance, now) {
+                if let Some(Some(_)) = self.watched.insert(instance.clone(), None) {
+                    self.prober.tell(Probe::Forget(instance.clone()));
+                }
+                continue;
+            }
+            match self.watched.insert(instance.clone(), Some(health)).flatten() {
                 Some(before) if before == health => {}
                 Some(_) => self.prober.tell(Probe::Known(instance.clone(), health)),
                 None => {
-                    self.launches.launched += u64::from(!state.description.is_static());
                     if let Some(target) = self.target(state, it, health) {
                         self.prober.tell(Probe::Watch(Box::new(target)));
                     }
@@ -46,6 +53,10 @@ impl Plane {
         for instance in gone {
             self.forget(&instance);
         }
+    }
+
+    fn is_launched_anew(&self, state: &State, instance: &InstanceId) -> bool {
+        !state.description.is_static() && !self.watched.contains_key(instance)
     }
 
     fn target(&self, state: &State, it: &Instance, health: Health) -> Option<Target> {

@@ -3,11 +3,13 @@
 //!
 //! A catalogue is whole and dated, like a world; but it holds what the data path never needs.
 
-use crate::base::ids::{InstanceId, ServiceId};
+use crate::base::ids::{InstanceId, RouterId, ServiceId};
 use crate::base::time::{Date, Duration};
 use crate::core::aggregator::State;
 use crate::core::fact::{Runner, View};
 use crate::core::histogram::Latency;
+use crate::core::peers::Member;
+use crate::core::peers::status::{Ownership, PeerStatus};
 use crate::core::pulse::{Beat, Load};
 use crate::core::slots::ServiceSlots;
 use std::collections::BTreeMap;
@@ -36,6 +38,73 @@ pub struct Catalogue {
     pub launches: Launches,
     /// Whether the router takes no new requests.
     pub draining: bool,
+    /// The cluster of routers, if this is one of several.
+    pub cluster: Option<Arc<Cluster>>,
+}
+
+/// The cluster of routers, as this one sees it.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// Its name.
+    pub name: Arc<str>,
+    /// This router.
+    pub router: RouterId,
+    /// The number of the membership by which slots are divided now.
+    pub epoch: u64,
+    /// Those members.
+    pub members: Vec<Member>,
+    /// Who leads, or is the first to.
+    pub leader: Option<RouterId>,
+    /// Whether this router does.
+    pub leads: bool,
+    /// Since when it does.
+    pub leads_since: Option<Date>,
+    /// How long its lease lasts.
+    pub lease_left: Option<Duration>,
+    /// Nobody leads with fewer routers.
+    pub min_routers: usize,
+    /// The session that ZooKeeper granted; none: there is no session now.
+    pub session: Option<Duration>,
+    /// The server of ZooKeeper that answered last.
+    pub server: String,
+    /// When the last round trip to it began that succeeded.
+    pub seen: Option<Date>,
+    /// Since when there is no session, and why.
+    pub lost: Option<(Date, String)>,
+    /// Members whose counters are stale: nothing is shrunk.
+    pub stale: Vec<RouterId>,
+    /// Whether nothing starts because this router was stopped for a while.
+    pub away: bool,
+    /// How often a member was taken to owe nothing because it was silent for two sessions.
+    pub unproven: u64,
+    /// The other routers, members or not.
+    pub peers: Vec<Peer>,
+    /// Slots lent to others.
+    pub lent: usize,
+    /// Slots borrowed of others.
+    pub borrowed: usize,
+    /// Whether slots are also lent ahead of demand.
+    pub balanced: bool,
+    /// Whether this router gives nothing out when it is alone.
+    pub stops_alone: bool,
+}
+
+/// Another router.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its documents, loans and debts.
+    pub status: PeerStatus,
+    /// How long ago its counters were heard; none: never.
+    pub lag: Option<Duration>,
+}
+
+/// Who gives a service's slots out, and what the policy says.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Distribution {
+    /// Each instance.
+    pub instances: Vec<Ownership>,
+    /// What the scheme gives each router of each instance: a policy, by which slots are lent.
+    pub shares: Vec<(RouterId, Vec<(InstanceId, u32)>)>,
 }
 
 /// What became of instances that the router launched, and of its orders, since it began.
@@ -115,6 +184,8 @@ pub struct Scaling {
 pub enum Demand {
     /// End all instances of a service; its description stays.
     Delete(ServiceId),
+    /// Say who gives its slots out.
+    Distribution(ServiceId),
 }
 
 /// What the control thread answers.
@@ -122,6 +193,8 @@ pub enum Demand {
 pub enum Done {
     /// It has been done.
     Deleted,
+    /// Who gives the slots of a service out.
+    Distribution(Box<Distribution>),
     /// The scheduler does not have such a service.
     NoSuchService,
     /// It could not be done; why.

@@ -104,6 +104,21 @@ pub enum Command {
     Unlock(ServiceId, InstanceId, bool),
     /// To home: a slot became free that no shard gave back.
     LookAgain(ServiceId),
+    /// To home: name an instance that could be killed, but none of these; it is not locked. The
+    /// answer is [`Notice::Chosen`].
+    Choose(ServiceId, Vec<InstanceId>),
+    /// To home: lock this instance, if nothing is in use on it. The answer is
+    /// [`Notice::LockedThis`].
+    LockThis(ServiceId, InstanceId),
+    /// To home: the service is not to be collected; it serves again.
+    UnlockAll(ServiceId),
+    /// To home: another router waits for a slot. The answer is [`Notice::Granted`] or
+    /// [`Notice::Denied`].
+    Claim(Claim),
+    /// To home: it waits no longer.
+    Withdraw(ServiceId, Ticket),
+    /// To home: a slot that another router had comes back.
+    Settle(Seat),
     /// Close an idle connection to this instance, if there are more connections than slots.
     CloseIdle(Arc<Instance>),
     /// No new requests; idle connections close.
@@ -123,6 +138,17 @@ pub enum Notice {
     Locked(ServiceId, Option<InstanceId>),
     /// The answer to [`Command::LockAll`]: whether all instances are locked.
     LockedAll(ServiceId, bool),
+    /// The answer to [`Command::Choose`]: what could be killed, if anything.
+    Chosen(ServiceId, Option<InstanceId>),
+    /// The answer to [`Command::LockThis`].
+    LockedThis(InstanceId, bool),
+    /// The answer to [`Command::Claim`]: the ticket of this number has a seat.
+    Granted(u64, Seat),
+    /// The answer to [`Command::Claim`]: it gets none.
+    Denied(u64),
+    /// So many requests wait at home, the first of them since then. Told when it changes, where
+    /// routers share instances.
+    Demand(ServiceId, u32, Option<Instant>),
     /// Consecutive failures of an instance; zero after a success.
     Failures(ServiceId, InstanceId, u32),
     /// What changed on a shard since the last pulse.

@@ -11,13 +11,13 @@
 //! and nobody waits beside a free slot it may have. A closing gate is set for a reason that home
 //! will hear of or has a record of, so that none stays closed for ever.
 
+mod locks;
+
 use crate::base::ids::{ServiceId, ShardId, Ticket};
 use crate::base::limits::Limits;
 use crate::base::time::{Duration, Instant};
 use crate::core::letter::{Asker, Avoided, Claim, Settle, Why};
 use crate::core::outcome::{Outcome, eject_millis};
-use crate::core::service::LoadBalancing;
-use crate::core::slots::selection::{Candidate, Circumstances, choose_for_kill};
 use crate::core::slots::{Gate, Instance, Seat, ServiceSlots};
 use crate::core::world::Service;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -51,8 +51,12 @@ pub struct Reserver {
     /// How many in the queue are other routers.
     routers: usize,
     failing: Vec<Failing>,
+    /// Locked for a kill, and locked for the end of the service.
     locked: Vec<Arc<Instance>>,
+    closed: Vec<Arc<Instance>>,
     asked: bool,
+    /// Nothing is granted, though slots be free.
+    paused: bool,
     shard: ShardId,
 }
 
@@ -89,9 +93,17 @@ impl Reserver {
             routers: 0,
             failing: Vec::new(),
             locked: Vec::new(),
+            closed: Vec::new(),
             asked: false,
+            paused: false,
             shard,
         }
+    }
+
+    /// From now on nothing is granted, or it is again: then somebody says so by
+    /// [`look_again`](Self::look_again).
+    pub fn pause(&mut self, paused: bool) {
+        self.paused = paused;
     }
 
     /// A request waits.
@@ -186,86 +198,9 @@ impl Reserver {
         self.serve(replies);
     }
 
-    /// Locks an instance for a kill: the one that is missed least and has nothing in use.
-    pub fn lock_for_kill(&mut self) -> Option<Arc<Instance>> {
-        let service = self.service.clone()?;
-        let mut left: Vec<_> = service.members.iter().collect();
-        let names: Vec<_> = left.iter().map(|it| it.instance.suffix()).collect();
-        let seen = Circumstances {
-            any_expired: left.iter().any(|it| it.expired),
-            any_starting: left.iter().any(|it| it.starting),
-            youngest_serve: service.description.parameters.load_balancing
-                == LoadBalancing::Youngest,
-        };
-        let mut candidates: Vec<_> =
-            left.iter().zip(&names).map(|(it, name)| candidate(it, name)).collect();
-        while let Some(chosen) = choose_for_kill(&candidates, seen) {
-            let at = candidates.iter().position(|it| it.id == chosen.id).expect("it is of these");
-            candidates.remove(at);
-            let member = left.remove(at);
-            // It may have been taken since we looked; then the next best is tried.
-            if member.instance.word.lock_idle() {
-                self.locked.push(member.instance.clone());
-                return Some(member.instance.clone());
-            }
-        }
-        None
-    }
-
-    /// Locks this instance for a kill, if nothing is in use on it.
-    pub fn lock(&mut self, suffix: &str) -> bool {
-        let Some(service) = &self.service else { return false };
-        let mut members = service.members.iter();
-        let found = members.find(|it| it.instance.suffix() == suffix);
-        match found.filter(|it| it.instance.word.lock_idle()) {
-            Some(member) => {
-                self.locked.push(member.instance.clone());
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// Locks every instance for the end of the service, if nothing is in use and nobody waits.
-    pub fn lock_all(&mut self) -> bool {
-        if !self.queue.is_empty() {
-            return false;
-        }
-        let Some(service) = self.service.clone() else { return true };
-        let before = self.locked.len();
-        for member in &service.members {
-            let instance = &member.instance;
-            if self.locked.iter().any(|it| Arc::ptr_eq(it, instance)) {
-                continue; // a kill of it is under way
-            }
-            if !instance.word.lock_idle() {
-                for it in self.locked.drain(before..) {
-                    it.word.open(Gate::Locked);
-                    self.slots.hint(&it);
-                }
-                return false;
-            }
-            self.locked.push(instance.clone());
-        }
-        true
-    }
-
     /// Whether an instance exists, or is starting, that may serve those who wait.
     pub fn has_members(&self) -> bool {
         self.service.as_ref().is_some_and(|it| !it.members.is_empty())
-    }
-
-    /// A kill is over. If the instance lives on, it serves again.
-    pub fn unlock(&mut self, suffix: &str, gone: bool, replies: &mut Vec<Reply>) {
-        let Some(at) = self.locked.iter().position(|it| it.suffix() == suffix) else { return };
-        let instance = self.locked.swap_remove(at);
-        if gone {
-            // Should it ever return under its id, a version says so and opens this gate.
-            instance.word.close(Gate::Retired);
-        }
-        instance.word.open(Gate::Locked);
-        self.slots.hint(&instance);
-        self.serve(replies);
     }
 
     /// Time passed: rests end.
@@ -367,6 +302,9 @@ impl Reserver {
 
     /// Grants while somebody waits for whom there is a slot.
     fn serve(&mut self, replies: &mut Vec<Reply>) {
+        if self.paused {
+            return;
+        }
         let mut from = Bound::Unbounded;
         while let Some((&at, waiter)) = self.queue.range((from, Bound::Unbounded)).next() {
             let found = match waiter.asker {
@@ -393,7 +331,7 @@ impl Reserver {
     /// Who gets a slot that is being passed on, if it may be: an instance that no longer serves
     /// would else be kept in use by those who wait.
     fn next_for(&self, instance: &Arc<Instance>) -> Option<Place> {
-        if !instance.word.may_pass() {
+        if self.paused || !instance.word.may_pass() {
             return None;
         }
         let mut queue = self.queue.iter();
@@ -501,7 +439,7 @@ impl Reserver {
             stays
         });
         if self.service.is_none() {
-            for instance in self.locked.drain(..) {
+            for instance in self.locked.drain(..).chain(self.closed.drain(..)) {
                 instance.word.open(Gate::Locked); // it is retired, which closes it as well
             }
         }
@@ -541,21 +479,6 @@ pub(crate) fn readmit(service: &Service) {
             member.instance.word.open(Gate::Retired);
             service.slots.hint(&member.instance);
         }
-    }
-}
-
-fn candidate<'a>(member: &crate::core::world::Member, id: &'a str) -> Candidate<'a> {
-    Candidate {
-        id,
-        started_at: member.instance.started_at,
-        used: u32::from(member.instance.word.used()),
-        lingering: false,
-        healthy: member.healthy,
-        unhealthy: !member.healthy,
-        expired: member.expired,
-        starting: member.starting,
-        ejected: member.instance.word.is(Gate::Ejected),
-        locked: member.instance.word.is(Gate::Locked),
     }
 }
 

@@ -1,18 +1,21 @@
 //! The one place where a clock is read. Everybody else is told the time.
+//!
+//! It is CLOCK_BOOTTIME, which goes on while the machine sleeps: rights that routers give each other
+//! run out meanwhile.
 
 use crate::base::time::{Date, Instant};
+use rustix::time::{ClockId, clock_gettime};
 use std::sync::OnceLock;
 
-static BEGINNING: OnceLock<std::time::Instant> = OnceLock::new();
+static BEGINNING: OnceLock<u64> = OnceLock::new();
 
 /// Time since the process first asked.
-#[expect(clippy::disallowed_methods, reason = "this is the one place")]
 pub fn now() -> Instant {
-    let now = std::time::Instant::now();
-    let beginning = BEGINNING.get_or_init(|| now);
-    let nanos = now.saturating_duration_since(*beginning).as_nanos();
+    let now = clock_gettime(ClockId::Boottime);
+    let nanos = now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs();
+    let beginning = BEGINNING.get_or_init(|| nanos);
     // Never 0: a stamp of 0 would read as "never".
-    Instant(u64::try_from(nanos).unwrap_or(u64::MAX).max(1))
+    Instant(nanos.saturating_sub(*beginning).max(1))
 }
 
 /// The date.

@@ -9,6 +9,7 @@
 //! again).
 
 use crate::base::ids::ShardId;
+use crate::base::time::Instant;
 use crate::core::letter::{Command, Letter, Notice};
 use atomic_waker::AtomicWaker;
 use crossbeam_utils::CachePadded;
@@ -80,6 +81,28 @@ impl Bell {
     }
 }
 
+/// An instant that one thread puts and others read: until then something may be done.
+#[derive(Clone, Debug)]
+pub struct Fence(Arc<CachePadded<AtomicU64>>);
+
+impl Default for Fence {
+    fn default() -> Self {
+        Self(Arc::new(CachePadded::new(AtomicU64::new(u64::MAX))))
+    }
+}
+
+impl Fence {
+    /// It may be done until then.
+    pub fn put(&self, until: Instant) {
+        self.0.store(until.0, Ordering::Release);
+    }
+
+    /// Until when it may.
+    pub fn get(&self) -> Instant {
+        Instant(self.0.load(Ordering::Acquire))
+    }
+}
+
 /// The sending end of one pair.
 #[derive(Debug)]
 pub struct Lane<T> {
@@ -139,6 +162,7 @@ pub struct ShardPost {
     unsent: VecDeque<Notice>,
     bell: Arc<Bell>,
     seen: Arc<CachePadded<AtomicU64>>,
+    fence: Fence,
     /// Shards to be woken through their rings, one bit each; if this shard has a ring.
     knocks: Option<u64>,
 }
@@ -202,6 +226,11 @@ impl ShardPost {
         self.seen.store(version, Ordering::Release);
     }
 
+    /// Until when this shard may start what it has a right to.
+    pub fn fence(&self) -> Instant {
+        self.fence.get()
+    }
+
     /// The next letter, own ones first.
     pub fn letter(&mut self) -> Option<Letter> {
         self.own.pop_front().or_else(|| self.from.iter_mut().find_map(|it| it.pop().ok()))
@@ -254,6 +283,7 @@ impl ShardPost {
 pub struct ControlPost {
     lanes: Vec<Lane<Command>>,
     seen: Vec<Arc<CachePadded<AtomicU64>>>,
+    fence: Fence,
 }
 
 impl ControlPost {
@@ -281,6 +311,11 @@ impl ControlPost {
         self.lanes.len()
     }
 
+    /// Until then shards may start what they have a right to.
+    pub fn put_fence(&self, until: Instant) {
+        self.fence.put(until);
+    }
+
     /// The oldest world any shard may still use.
     pub fn oldest_world(&self) -> u64 {
         self.seen.iter().map(|it| it.load(Ordering::Acquire)).min().unwrap_or(0)
@@ -302,7 +337,7 @@ pub fn join(shards: usize, notices: impl Fn() -> Notices) -> (Vec<ShardPost>, Co
             }));
         }
     }
-    let mut control = ControlPost { lanes: Vec::new(), seen: Vec::new() };
+    let mut control = ControlPost { lanes: Vec::new(), seen: Vec::new(), fence: Fence::default() };
     let posts = to
         .into_iter()
         .zip(from)
@@ -325,6 +360,7 @@ pub fn join(shards: usize, notices: impl Fn() -> Notices) -> (Vec<ShardPost>, Co
                 unsent: VecDeque::new(),
                 bell: bell.clone(),
                 seen,
+                fence: control.fence.clone(),
                 knocks: None,
             }
         })

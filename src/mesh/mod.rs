@@ -4,4 +4,4 @@ pub mod clock;
 pub mod mailbox;
 pub mod panics;
 
-pub use mailbox::{Bell, ControlPost, Lane, Notices, ShardPost, join, lane};
+pub use mailbox::{Bell, ControlPost, Fence, Lane, Notices, ShardPost, join, lane};

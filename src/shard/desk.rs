@@ -3,7 +3,7 @@
 //! The desk finds the reserver a letter is for, makes it if there is none, and posts its replies;
 //! all but grants, which wait here until the shard has looked what it can send along.
 
-use crate::base::ids::{ServiceId, ShardId, Ticket};
+use crate::base::ids::{InstanceId, ServiceId, ShardId, Ticket};
 use crate::base::limits::Limits;
 use crate::base::time::Instant;
 use crate::core::letter::{Claim, Letter, Notice, Settle, Why};
@@ -12,7 +12,7 @@ use crate::core::service::Description;
 use crate::core::slots::Seat;
 use crate::core::world::{Service, World};
 use crate::mesh::ShardPost;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 /// All services at home here for which somebody waited or failed lately.
@@ -28,6 +28,12 @@ pub struct Desk {
     grants: VecDeque<(Ticket, Seat)>,
     /// When the first rest ends, or earlier.
     wakeup: Option<Instant>,
+    /// Shared services of which those who wait may have changed since that was told.
+    changed: HashSet<ServiceId, foldhash::fast::FixedState>,
+    /// Nothing is granted: the right to may be over.
+    paused: bool,
+    /// It was, and whoever waits has not been looked at since.
+    resumed: bool,
     draining: bool,
 }
 
@@ -42,14 +48,49 @@ impl Desk {
             replies: Vec::new(),
             grants: VecDeque::new(),
             wakeup: None,
+            changed: HashSet::default(),
+            paused: false,
+            resumed: false,
             draining: false,
+        }
+    }
+
+    /// From now on nothing is granted, or it is again.
+    pub fn pause(&mut self, paused: bool) {
+        self.resumed |= self.paused && !paused;
+        self.paused = paused;
+    }
+
+    /// Whether nothing may be granted or taken now.
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Serves those who waited while nothing was granted.
+    pub fn resume(&mut self, world: &World, post: &mut ShardPost) {
+        if !self.resumed || self.paused {
+            return;
+        }
+        self.resumed = false;
+        let waited = self.reservers.iter().filter(|(_, it)| it.waiting() > 0);
+        let ids: Vec<ServiceId> = waited.map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            self.look_again(&id, world, post);
+        }
+    }
+
+    /// Tells the control thread who waits for shared services, where that has changed.
+    pub fn tell_demand(&mut self, post: &mut ShardPost) {
+        for id in self.changed.drain() {
+            let (count, oldest) = self.reservers.get(&id).map(Reserver::demand).unwrap_or_default();
+            post.tell(Notice::Demand(id, count, oldest));
         }
     }
 
     /// A request waits.
     pub fn claim(&mut self, mut claim: Claim, world: &World, post: &mut ShardPost) {
         if self.draining {
-            post.send(claim.ticket.shard, Letter::Refuse(claim.ticket, Why::Draining));
+            refuse(claim.ticket, Why::Draining, post);
             return;
         }
         let id = claim.service.clone();
@@ -60,7 +101,7 @@ impl Desk {
                 }
                 None if self.awaited.contains_key(&id) => {}
                 None => {
-                    post.send(claim.ticket.shard, Letter::Refuse(claim.ticket, Why::Gone));
+                    refuse(claim.ticket, Why::Gone, post);
                     return;
                 }
             }
@@ -72,6 +113,9 @@ impl Desk {
     pub fn withdraw(&mut self, id: &ServiceId, ticket: Ticket) {
         if let Some(reserver) = self.reservers.get_mut(id) {
             reserver.withdraw(ticket);
+            if reserver.slots().is_shared() {
+                self.changed.insert(id.clone());
+            }
             if reserver.is_idle() {
                 self.reservers.remove(id);
                 self.awaited.remove(id);
@@ -140,6 +184,37 @@ impl Desk {
         let mut locked = false;
         self.with(id, world, post, |reserver, _| locked = reserver.lock_all());
         post.tell(Notice::LockedAll(id.clone(), locked));
+    }
+
+    /// The control thread wants to kill an instance, and asks its owner first: names one.
+    pub fn choose(
+        &mut self,
+        (id, not): (&ServiceId, &[InstanceId]),
+        world: &World,
+        post: &mut ShardPost,
+    ) {
+        let mut chosen = None;
+        self.with(id, world, post, |reserver, _| {
+            chosen = reserver.choose_for_kill(not).map(|it| it.id(id));
+        });
+        post.tell(Notice::Chosen(id.clone(), chosen));
+    }
+
+    /// Locks this instance, if nothing is in use on it.
+    pub fn lock_this(
+        &mut self,
+        id: &ServiceId,
+        instance: InstanceId,
+        (world, post): (&World, &mut ShardPost),
+    ) {
+        let mut locked = false;
+        self.with(id, world, post, |reserver, _| locked = reserver.lock(instance.suffix()));
+        post.tell(Notice::LockedThis(instance, locked));
+    }
+
+    /// A service is not collected after all.
+    pub fn unlock_all(&mut self, id: &ServiceId, world: &World, post: &mut ShardPost) {
+        self.with(id, world, post, Reserver::unlock_all);
     }
 
     /// A kill is over.
@@ -215,12 +290,16 @@ impl Desk {
     ) {
         let reserver = self.reservers.get_mut(id).expect("the caller made sure");
         let mut replies = std::mem::take(&mut self.replies);
+        reserver.pause(self.paused);
         act(reserver, &mut replies);
+        if reserver.slots().is_shared() {
+            self.changed.insert(id.clone());
+        }
         self.wakeup = self.wakeup.into_iter().chain(reserver.wakeup()).min();
         for reply in replies.drain(..) {
             match reply {
                 Reply::Grant(ticket, seat) => self.grants.push_back((ticket, seat)),
-                Reply::Refuse(ticket, why) => post.send(ticket.shard, Letter::Refuse(ticket, why)),
+                Reply::Refuse(ticket, why) => refuse(ticket, why, post),
                 Reply::Create => {
                     if let Some(description) = self.awaited.get(id) {
                         let slots = reserver.slots().clone();
@@ -238,5 +317,13 @@ impl Desk {
             self.reservers.remove(id);
             self.awaited.remove(id);
         }
+    }
+}
+
+fn refuse(ticket: Ticket, why: Why, post: &mut ShardPost) {
+    if ticket.shard == ShardId::CONTROL {
+        post.tell(Notice::Denied(ticket.number));
+    } else {
+        post.send(ticket.shard, Letter::Refuse(ticket, why));
     }
 }

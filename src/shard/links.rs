@@ -19,7 +19,7 @@ const IDLE_BYTES: usize = 16 << 10;
 impl<E: Engine> Shard<E> {
     /// Something happened to a link.
     pub fn happened(&mut self, happening: Happening<'_>, now: Instant) {
-        self.now = now;
+        self.at(now);
         match happening {
             Happening::Accepted(link, peer) => self.arrived(link, peer),
             Happening::Opened(link) => self.opened(link),

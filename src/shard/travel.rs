@@ -8,10 +8,11 @@
 //! shard that gets it from the moment it is sent; that one refuses nobody.
 
 use crate::base::address::SocketAddr;
+use crate::base::ids::ShardId;
 use crate::base::socket::Socket;
-use crate::core::letter::Letter;
+use crate::core::letter::{Letter, Notice};
 use crate::core::slots::{Carried, Seat};
-use crate::shard::engine::{Engine, Link};
+use crate::shard::engine::{Engine, Link, Shut};
 use crate::shard::state::{Draining, Role, Shard, State};
 use crate::wire::http1;
 
@@ -20,11 +21,29 @@ impl<E: Engine> Shard<E> {
     /// connection of this one along, unless it has brought one.
     pub(super) fn hand_out(&mut self) {
         while let Some((ticket, mut seat)) = self.desk.granted() {
+            if ticket.shard == ShardId::CONTROL {
+                self.lend(ticket.number, seat);
+                continue;
+            }
             if ticket.shard != self.post.me {
                 self.send_along(&mut seat);
             }
             self.post.send(ticket.shard, Letter::Grant(ticket, seat));
         }
+    }
+
+    /// A seat goes to another router, and so a connection less to its instance is kept here.
+    fn lend(&mut self, number: u64, mut seat: Seat) {
+        if seat.take_carried().is_none() {
+            let instance = seat.instance().clone();
+            match self.pool.newest(&instance) {
+                Some(link) => self.drop_link(link, Shut::Now),
+                None => instance.shards().for_each(|shard| {
+                    self.post.send(shard, Letter::CloseIdle(instance.clone()));
+                }),
+            }
+        }
+        self.post.tell(Notice::Granted(number, seat));
     }
 
     /// Lets the idle connection that was used last go with a seat that leaves this shard.

@@ -1,7 +1,7 @@
 //! One turn of a shard beside its sockets: mail, the newest world, deadlines.
 
 use crate::base::time::{Duration, Instant};
-use crate::core::letter::{Command, Letter, Notice, Why};
+use crate::core::letter::{Command, Letter, Notice, Settle, Why};
 use crate::core::outcome::Outcome;
 use crate::core::slots::Seat;
 use crate::exchange::Event;
@@ -20,7 +20,7 @@ const LETTERS: usize = 1024;
 impl<E: Engine> Shard<E> {
     /// Reads its mail; whether some is left.
     pub fn mail(&mut self, now: Instant) -> bool {
-        self.now = now;
+        self.at(now);
         self.adopt();
         while let Some(command) = self.post.command() {
             self.obey(command);
@@ -33,6 +33,7 @@ impl<E: Engine> Shard<E> {
             self.answered(answer);
         }
         self.after_event();
+        self.desk.tell_demand(&mut self.post);
         self.say_if_drained();
         let flushed = self.post.flush();
         !flushed || self.post.has_mail()
@@ -40,7 +41,7 @@ impl<E: Engine> Shard<E> {
 
     /// Fires the deadlines that have come.
     pub fn tick(&mut self, now: Instant) {
-        self.now = now;
+        self.at(now);
         self.dated = (now, clock::date());
         let mut due = std::mem::take(&mut self.due);
         self.wheel.expire(now, &mut due);
@@ -55,9 +56,18 @@ impl<E: Engine> Shard<E> {
         }
         self.due = due;
         self.desk.tick(now, &mut self.post);
+        let world = self.world.clone();
+        self.desk.resume(&world, &mut self.post);
         self.after_event();
         self.say_if_drained();
         self.post.flush();
+    }
+
+    /// It is now this late. Beyond the fence nothing starts: the rights that it was given may have
+    /// gone to others while it did not run.
+    pub(super) fn at(&mut self, now: Instant) {
+        self.now = now;
+        self.desk.pause(now > self.post.fence());
     }
 
     /// The tick of this number since the start, of which some are pulses too.
@@ -120,6 +130,18 @@ impl<E: Engine> Shard<E> {
             Command::LookAgain(id) => self.desk.look_again(&id, &world, &mut self.post),
             Command::CloseIdle(instance) => self.close_idle(&instance),
             Command::LockAll(id) => self.desk.lock_all(&id, &world, &mut self.post),
+            Command::Choose(id, not) => self.desk.choose((&id, &not), &world, &mut self.post),
+            Command::LockThis(id, instance) => {
+                self.desk.lock_this(&id, instance, (&world, &mut self.post));
+            }
+            Command::UnlockAll(id) => self.desk.unlock_all(&id, &world, &mut self.post),
+            Command::Claim(claim) => self.desk.claim(claim, &world, &mut self.post),
+            Command::Withdraw(id, ticket) => self.desk.withdraw(&id, ticket),
+            Command::Settle(seat) => {
+                let settle = Settle { seat, outcome: Outcome::Unused };
+                let limits = &self.settings.limits;
+                self.desk.settle(settle, (&world, limits), self.now, &mut self.post);
+            }
             Command::Drain => self.drain(),
             Command::Cut => self.desk.cut(&mut self.post),
         }

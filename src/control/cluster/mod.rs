@@ -4,6 +4,14 @@
 //! session with ZooKeeper, one keeps the connections to the other routers. The rules are in
 //! [`core::peers`](crate::core::peers), and run on the control loop.
 
+mod endings;
+mod member;
+mod telling;
+mod turn;
+
+pub use member::{Cluster, Terms, Ways};
+pub(in crate::control) use telling::Asked;
+
 use crate::base::ids::RouterId;
 use crate::base::time::{Duration, Instant};
 use crate::core::peers::counters::Counters;

@@ -120,6 +120,11 @@ impl Aggregator {
         self.with(instance, |service| service.checked(instance, outcome, now));
     }
 
+    /// The router that checks an instance says how it is.
+    pub fn told(&mut self, instance: &InstanceId, healthy: bool, now: Date) {
+        self.with(instance, |service| service.told(instance, healthy, now));
+    }
+
     /// An instance is to be replaced: somebody said so, or it failed too often.
     pub fn expire(&mut self, instance: &InstanceId) {
         self.with(instance, |service| service.expire(instance));

@@ -241,6 +241,24 @@ impl Service {
             return false;
         }
         let failures_max = self.description.parameters.health_check_max_consecutive_failures;
+        self.judged(id, outcome, (failures_max, now))
+    }
+
+    /// Who checks an instance has come to this; returns whether anything changed.
+    pub(super) fn told(&mut self, id: &InstanceId, healthy: bool, now: Date) -> bool {
+        let outcome = match healthy {
+            true => Outcome::Healthy,
+            false => Outcome::Unhealthy { status: None, flags: Flags::default(), error: None },
+        };
+        self.judged(id, outcome, (1, now))
+    }
+
+    fn judged(
+        &mut self,
+        id: &InstanceId,
+        outcome: Outcome,
+        (failures_max, now): (u32, Date),
+    ) -> bool {
         let Some(tracked) = self.active.get_mut(id) else { return false };
         let first = !tracked.ever_healthy;
         tracked.checked(outcome, failures_max);

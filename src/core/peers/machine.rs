@@ -89,6 +89,9 @@ pub enum Effect {
     Settle(Seat),
     /// To home: instances have room that had none. Hint all of the service, and look again.
     LookAgain(ServiceId),
+    /// Fewer slots of an instance may be used here than before: idle connections that exceed them
+    /// close.
+    Spare(Arc<Instance>),
     /// To home: lock this instance if nothing is in use on it. The answer is [`Peers::locked`].
     Lock(ServiceId, InstanceId),
     /// To home: the kill is over; `true` if the instance is gone.
@@ -132,6 +135,8 @@ pub struct Peers {
     pub(super) needy: BTreeSet<ServiceId>,
     /// Services with instances that have room which had none.
     pub(super) raised: BTreeSet<ServiceId>,
+    /// Instances of which loans went back.
+    pub(super) spared: Vec<Arc<Instance>>,
     pub(super) next_number: u64,
     /// Kills asked for here.
     pub(super) asked: BTreeMap<u64, Asked>,
@@ -175,6 +180,7 @@ impl Peers {
             tickets: HashMap::new(),
             needy: BTreeSet::new(),
             raised: BTreeSet::new(),
+            spared: Vec::new(),
             next_number: 0,
             asked: BTreeMap::new(),
             answers: BTreeMap::new(),
@@ -333,6 +339,7 @@ impl Peers {
     /// What must be done at home before anything else happens there.
     pub(super) fn flush(&mut self, effects: &mut Vec<Effect>) {
         effects.extend(std::mem::take(&mut self.raised).into_iter().map(Effect::LookAgain));
+        effects.extend(self.spared.drain(..).map(Effect::Spare));
     }
 
     pub(super) fn number(&mut self) -> u64 {

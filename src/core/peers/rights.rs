@@ -279,6 +279,7 @@ impl Peers {
         while let Some(loan) = self.dispensable(id) {
             let it = self.table.instances.get_mut(id).expect("it was just looked at");
             it.loans.retain(|at| *at != loan);
+            self.spared.push(it.instance.clone());
             self.held.remove(&loan);
             if let Some(link) = self.links.get_mut(&loan.0) {
                 link.dead.insert(loan.1);

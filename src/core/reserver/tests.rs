@@ -3,6 +3,7 @@
 use super::*;
 use crate::base::time::Date;
 use crate::core::aggregator::DeploymentError;
+use crate::core::service::LoadBalancing;
 use crate::core::service::testing::queueing;
 use crate::core::slots::{Put, Roster};
 use crate::core::world::Member;

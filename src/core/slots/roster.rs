@@ -9,7 +9,7 @@ use crate::core::slots::{Instance, Waiting};
 use arc_swap::ArcSwap;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Candidates looked at for one that this shard already has a connection to.
 const NEAR_LOOK: usize = 4;
@@ -20,6 +20,7 @@ pub struct ServiceSlots {
     /// How many requests wait at home.
     pub waiting: Waiting,
     roster: ArcSwap<Roster>,
+    shared: AtomicBool,
 }
 
 /// The serveable instances of a service: live ones first, oldest to youngest, then expired ones,
@@ -37,6 +38,7 @@ impl Default for ServiceSlots {
         Self {
             waiting: Waiting::default(),
             roster: ArcSwap::from_pointee(Roster::new(Vec::new(), 0, LoadBalancing::Oldest)),
+            shared: AtomicBool::new(false),
         }
     }
 }
@@ -48,6 +50,16 @@ impl ServiceSlots {
             instance.place.store(u32::try_from(at).expect("bounded"), Ordering::Release);
         }
         self.roster.store(roster);
+    }
+
+    /// Routers share the instances of this service. The control thread only, once.
+    pub fn share(&self) {
+        self.shared.store(true, Ordering::Release);
+    }
+
+    /// Whether routers share its instances.
+    pub fn is_shared(&self) -> bool {
+        self.shared.load(Ordering::Acquire)
     }
 
     /// The newest roster.
@@ -74,6 +86,14 @@ impl ServiceSlots {
     pub fn hint(&self, instance: &Arc<Instance>) -> bool {
         let roster = self.roster.load();
         roster.place_of(instance).is_some_and(|at| roster.room.hint(at))
+    }
+
+    /// Says that every instance may have room.
+    pub fn hint_all(&self) {
+        let roster = self.roster.load();
+        (0..roster.instances.len()).for_each(|at| {
+            roster.room.hint(at);
+        });
     }
 
     /// Whether the instance serves now, and may serve somebody who avoids those in `not`. Where

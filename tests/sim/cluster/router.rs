@@ -306,7 +306,7 @@ impl Router {
                 self.burials.insert(router);
             }
             // A service closes where nothing of it is at hand; what comes meanwhile would wait.
-            Effect::Close(_) | Effect::Reopen(_) => {}
+            Effect::Close(_) | Effect::Reopen(_) | Effect::Spare(_) => {}
         }
     }
 

@@ -8,6 +8,7 @@
 use super::credentials::{Credentials, Secret};
 use super::flows::{Answer, Call};
 use crate::base::time::Duration;
+use crate::mesh::clock;
 use http::{Method, Request, Response, StatusCode};
 use std::io;
 use std::path::PathBuf;
@@ -77,10 +78,20 @@ impl Client {
 
     /// Sends a request. One that nobody heard, and one that only reads, goes to each address once.
     pub(super) fn ask(&mut self, call: &Call) -> Answer {
+        self.ask_within(call, Duration::MAX)
+    }
+
+    /// The same; the answer is whole within this time, if not before.
+    pub(super) fn ask_within(&mut self, call: &Call, within: Duration) -> Answer {
         let reads = call.method == Method::GET;
+        let end = clock::now() + within;
         let mut answer = Answer::Unheard("there is no address".into());
         for _ in 0..self.ways.urls.len() {
-            answer = self.ask_one(call);
+            let left = end - clock::now();
+            if left.is_zero() {
+                return answer;
+            }
+            answer = self.ask_one(call, left);
             let again = match &answer {
                 Answer::Unheard(_) => true,
                 Answer::Unknown(_) => reads,
@@ -95,15 +106,16 @@ impl Client {
         answer
     }
 
-    fn ask_one(&mut self, call: &Call) -> Answer {
-        let answer = self.send(call);
+    fn ask_one(&mut self, call: &Call, within: Duration) -> Answer {
+        let answer = self.send(call, within);
         match answer {
-            Answer::Said(401, _) if self.credentials.refused() => self.send(call),
+            Answer::Said(401, _) if self.credentials.refused() => self.send(call, within),
             answer => answer,
         }
     }
 
-    fn send(&mut self, call: &Call) -> Answer {
+    fn send(&mut self, call: &Call, within: Duration) -> Answer {
+        let whole = Some(within.min(3 * self.ways.timeout));
         let url = format!("{}{}", self.place(), call.target);
         let place = self.place().to_owned();
         let mut request = Request::builder().method(call.method.clone()).uri(url);
@@ -114,9 +126,15 @@ impl Client {
         let sent = match &call.body {
             Some(body) => {
                 let request = request.header("content-type", "application/json");
-                request.body(body.clone()).map_err(Error::from).and_then(|it| self.agent.run(it))
+                request.body(body.clone()).map_err(Error::from).and_then(|it| {
+                    let it = self.agent.configure_request(it).timeout_global(whole).build();
+                    self.agent.run(it)
+                })
             }
-            None => request.body(()).map_err(Error::from).and_then(|it| self.agent.run(it)),
+            None => request.body(()).map_err(Error::from).and_then(|it| {
+                let it = self.agent.configure_request(it).timeout_global(whole).build();
+                self.agent.run(it)
+            }),
         };
         let mut response = match sent {
             Ok(response) => response,

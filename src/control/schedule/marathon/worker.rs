@@ -29,6 +29,10 @@ const REST_MAX: Duration = Duration::from_secs(30);
 const REFUSALS_MAX: usize = 10_000;
 /// A kill of which nothing is known is read back for so long.
 const HOLD: Duration = Duration::from_secs(20);
+/// Kept between the last moment of an order and the end of the lease; an order that would have less
+/// time than the other is not begun.
+const LEASE_MARGIN: Duration = Duration::from_millis(100);
+const ORDER_MIN: Duration = Duration::from_millis(500);
 /// Tries to delete, and the pause before the second; each is half as long again as the one before.
 const DELETE_TRIES: u32 = 5;
 const DELETE_PAUSE: Duration = Duration::from_millis(200);
@@ -231,7 +235,9 @@ impl<R: Fn(Report)> Worker<R> {
 
     fn carry_out(&mut self, job: &Job) -> Outcome {
         let common = self.common.clone();
-        self.flow(|flow| match (&job.order, &job.step) {
+        // To create what is absent is every router's right.
+        let leads = !matches!(job.order, Order::Create(..));
+        self.flow(leads, |flow| match (&job.order, &job.step) {
             (Order::Create(description, count), _) => flow.create(description, *count, &common),
             (Order::Scale(service, count), _) => flow.scale(service, *count),
             (Order::Kill(instance), Step::ReadBack(why)) => {
@@ -245,14 +251,18 @@ impl<R: Fn(Report)> Worker<R> {
         })
     }
 
-    fn flow(&mut self, act: impl FnOnce(&mut Flow<'_>) -> Outcome) -> Outcome {
-        let (client, lease, timeout) = (&mut self.client, &self.lease, self.timeout);
+    /// Lets a flow ask; what it asks for is only for a router that `leads`, or for all.
+    fn flow(&mut self, leads: bool, act: impl FnOnce(&mut Flow<'_>) -> Outcome) -> Outcome {
+        let (client, lease) = (&mut self.client, &self.lease);
         let mut ask = |call: Call| {
-            // Read again right before the bytes are written: the answer must come within it.
-            if call.method != Method::GET && (lease.0)() < 3 * timeout {
-                return Answer::Unheard("this router may give no orders now".into());
+            if call.method == Method::GET || !leads {
+                return client.ask(&call);
             }
-            client.ask(&call)
+            // Read again right before the bytes are written: the answer must come within it.
+            match (lease.0)().checked_sub(LEASE_MARGIN).filter(|it| *it >= ORDER_MIN) {
+                Some(left) => client.ask_within(&call, left),
+                None => Answer::Unheard("this router may give no orders now".into()),
+            }
         };
         let now = clock::now();
         act(&mut Flow { ask: &mut ask, deployments: &mut self.deployments, now })
@@ -269,7 +279,7 @@ impl<R: Fn(Report)> Worker<R> {
         if delayed.map_or(true, |it| it.iter().any(is_it)) {
             return;
         }
-        let outcome = self.flow(|flow| flow.reconcile(service, tasks));
+        let outcome = self.flow(true, |flow| flow.reconcile(service, tasks));
         let what = "the number of instances did not fit; it is set right";
         tracing::info!(%service, tasks, ?outcome, "{what}");
         self.note(Note::Touched(service.clone()));

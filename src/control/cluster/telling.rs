@@ -1,0 +1,197 @@
+//! What routers tell each other once a second: load, and the health of what they own.
+//!
+//! Each router checks the instances it owns, and states what it found. Of the others' it believes
+//! their owner, while that is a member and heard of; else it checks itself.
+
+use crate::base::ids::{InstanceId, ServiceId};
+use crate::base::time::{Date, Duration, Instant};
+use crate::control::books::Book;
+use crate::control::cluster::Tell;
+use crate::control::cluster::member::Cluster;
+use crate::control::plane::Plane;
+use crate::core::aggregator::State;
+use crate::core::autoscaler::Demand;
+use crate::core::catalogue::{Distribution, Done};
+use crate::core::peers::counters::{Fact, STALE_AFTER, Tally};
+use std::sync::Arc;
+
+/// Time between two tellings.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// What was asked of a service, here or on all routers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::control) struct Asked {
+    /// Requests that run or wait.
+    pub(in crate::control) outstanding: u32,
+    /// As the autoscaler wants it.
+    pub(in crate::control) demand: Demand,
+    /// When the last request came.
+    pub(in crate::control) last_request: Option<Date>,
+}
+
+impl Plane {
+    /// What was asked of a service, on all routers if they share it.
+    pub(in crate::control) fn asked(&self, state: &State) -> Asked {
+        let id = &state.description.id;
+        match &self.cluster {
+            Some(cluster) if self.shares(&state.description) => cluster.counters.sum(id).into(),
+            _ => Asked {
+                outstanding: self.books.outstanding(id),
+                demand: self.books.demand(id),
+                last_request: self.books.get(id).and_then(|it| it.last_request),
+            },
+        }
+    }
+
+    /// The sums of a service hold what is known here now.
+    pub(in crate::control) fn tally(&mut self, service: &ServiceId) {
+        if !self.shares_service(service) {
+            return;
+        }
+        if let Some((cluster, book)) = self.cluster.as_mut().zip(self.books.get(service)) {
+            cluster.counters.state(Fact::Tally(service.clone(), Some(tally(book))));
+            cluster.tallied.insert(service.clone());
+        }
+    }
+
+    /// Once a second.
+    pub(super) fn tell_others(&mut self, now: Instant, date: Date) {
+        let known: Vec<ServiceId> = self.books.services().cloned().collect();
+        for service in &known {
+            self.tally(service);
+        }
+        self.share_health(now, date);
+        let Some(cluster) = &mut self.cluster else { return };
+        cluster.next_telling = now + EVERY;
+        let books = &self.books;
+        let gone = cluster.tallied.extract_if(|it| books.get(it).is_none());
+        for service in gone {
+            cluster.counters.state(Fact::Tally(service, None));
+        }
+        let members: Vec<_> = cluster.peers.members().1.map(|it| it.id.clone()).collect();
+        for id in members {
+            if let Some(counters) = cluster.counters.document(&id) {
+                (cluster.ways.tell)(Tell::Counters(id, Box::new(counters)));
+            }
+        }
+        cluster.say_stale(now);
+    }
+
+    /// States the health of what is owned, and takes over what the owners of the others say.
+    fn share_health(&mut self, now: Instant, date: Date) {
+        let states: Vec<Arc<State>> = {
+            let all = self.aggregator.states().map(|(_, it)| it);
+            all.filter(|it| self.shares(&it.description)).cloned().collect()
+        };
+        let mut told = Vec::new();
+        let Some(cluster) = &mut self.cluster else { return };
+        for state in &states {
+            let healthy = state.healthy.iter().map(|it| (it, true));
+            for (it, healthy) in healthy.chain(state.unhealthy.iter().map(|it| (it, false))) {
+                let id = &it.fact.id;
+                if cluster.peers.checks(id) {
+                    cluster.counters.state(Fact::Health(id.clone(), Some(healthy)));
+                    cluster.stated.insert(id.clone());
+                } else if let Some(word) = cluster.believed(id, now).filter(|it| *it != healthy) {
+                    told.push((id.clone(), word));
+                }
+            }
+        }
+        let peers = &cluster.peers;
+        for id in cluster.stated.extract_if(|it| !peers.checks(it)) {
+            cluster.counters.state(Fact::Health(id, None));
+        }
+        for (id, healthy) in told {
+            self.aggregator.told(&id, healthy, date);
+        }
+        for state in &states {
+            self.watch(state, now);
+        }
+    }
+
+    /// Whether the counters of all routers are new enough to shrink by.
+    pub(in crate::control) fn is_current(&self, now: Instant) -> bool {
+        self.cluster.as_ref().is_none_or(|it| it.is_current(now))
+    }
+
+    /// Who gives the slots of a service out.
+    pub(in crate::control) fn distribution(&self, service: &ServiceId) -> Done {
+        let shared = self.cluster.as_ref().filter(|_| self.shares_service(service));
+        shared.map_or(Done::NoSuchService, |it| {
+            let (instances, shares) = (it.peers.ownership(service), it.peers.shares(service));
+            Done::Distribution(Box::new(Distribution { instances, shares }))
+        })
+    }
+
+    /// Whether this router checks an instance itself.
+    pub(in crate::control) fn checks(&self, state: &State, id: &InstanceId, now: Instant) -> bool {
+        match &self.cluster {
+            Some(it) if self.shares(&state.description) => {
+                it.peers.checks(id) || it.believed(id, now).is_none()
+            }
+            _ => true,
+        }
+    }
+}
+
+impl Cluster {
+    /// What the owner of an instance says of its health, if that is another router which is heard.
+    fn believed(&self, instance: &InstanceId, now: Instant) -> Option<bool> {
+        let owner = self.peers.owner(instance)?;
+        let lag = self.counters.lag(owner, now)?;
+        if lag > STALE_AFTER {
+            return None;
+        }
+        self.counters.health(owner, instance)
+    }
+
+    /// Says in the log whose counters have become stale, or come in again.
+    fn say_stale(&mut self, now: Instant) {
+        let stale: Vec<_> = self.counters.stale(now).cloned().collect();
+        if stale == self.stale {
+            return;
+        }
+        let names: Vec<_> = stale.iter().map(|it| it.as_str()).collect();
+        if names.is_empty() {
+            tracing::info!("the counters of all routers come in again");
+        } else {
+            let routers = names.join(", ");
+            tracing::warn!(routers, "counters of routers are stale; nothing is shrunk");
+        }
+        self.stale = stale;
+    }
+}
+
+impl From<Tally> for Asked {
+    fn from(it: Tally) -> Self {
+        let millis = Duration::from_millis;
+        Self {
+            outstanding: it.outstanding,
+            demand: Demand {
+                arrivals: it.arrivals,
+                completions: it.completions,
+                service_time_sum: millis(it.service_ms),
+                concurrency_integral: millis(it.outstanding_ms),
+                waiting: it.waiting,
+                oldest_waiting: millis(it.oldest_ms.into()),
+            },
+            last_request: (it.last_request > 0).then_some(Date(it.last_request)),
+        }
+    }
+}
+
+fn tally(book: &Book) -> Tally {
+    let (traffic, demand) = (book.traffic(), book.demand());
+    let millis = |it: Duration| u64::try_from(it.as_millis()).unwrap_or(u64::MAX);
+    Tally {
+        outstanding: traffic.outstanding,
+        waiting: traffic.waiting,
+        oldest_ms: u32::try_from(millis(traffic.oldest_waiting)).unwrap_or(u32::MAX),
+        outstanding_ms: millis(demand.concurrency_integral),
+        arrivals: traffic.requests,
+        completions: traffic.completions,
+        failures: traffic.failures,
+        service_ms: millis(traffic.service_time),
+        last_request: book.last_request.map_or(0, |it| it.0),
+    }
+}
