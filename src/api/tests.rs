@@ -280,9 +280,16 @@ fn states_have_an_envelope_and_the_names_of_the_specification() {
     for link in links.map(|it| it.as_str().unwrap()) {
         let path = link.strip_prefix("http://localhost:9091").unwrap();
         let state = router.json(path);
-        assert_eq!(keys(&state), ["router-id", "state"], "{path}");
         assert_eq!(state["router-id"], "router-1");
+        // This one is flat, so that scripts find the members at once.
+        if path != "/state/cluster" {
+            assert_eq!(keys(&state), ["router-id", "state"], "{path}");
+        }
     }
+    let alone = router.json("/state/cluster");
+    has(&alone, "cluster members epoch leader min-routers peers slots-lent slots-borrowed");
+    assert_eq!(alone["members"][0]["id"], "router-1");
+    assert_eq!(alone["leader"]["leader?"], true);
     for (path, wanted) in [
         (
             "/state/maintainer",

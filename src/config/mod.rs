@@ -9,6 +9,7 @@ mod marathon;
 mod mistakes;
 mod resolve;
 mod resolved;
+mod routers;
 #[cfg(test)]
 mod tests;
 mod written;
@@ -17,4 +18,5 @@ pub use file::File;
 pub use io::{Driver, Io, RING_FEATURES, WrittenIo};
 pub use marathon::{Auth, Marathon, WrittenMarathon};
 pub use resolved::{AccessLog, Config, Log};
+pub use routers::{Routers, WrittenRouters};
 pub use written::{Bounds, Written};

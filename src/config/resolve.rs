@@ -72,6 +72,7 @@ impl Written {
             ports: self.ports(mistakes),
             hostnames: self.hostnames(mistakes),
             cluster: self.cluster(mistakes),
+            routers: self.routers.resolve(mistakes),
             launch_from: networks("launch-from", &self.launch_from, mistakes),
             trust_forwarded: networks("trust-forwarded", &self.trust_forwarded, mistakes),
             half_close_allowed: self.half_close_allowed(mistakes),

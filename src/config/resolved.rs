@@ -2,6 +2,7 @@
 
 use super::io::Io;
 use super::marathon::Marathon;
+use super::routers::Routers;
 use super::written::{Bounds, Written};
 use crate::base::address::SocketAddr;
 use crate::base::limits::Limits;
@@ -33,6 +34,8 @@ pub struct Config {
     pub hostnames: Vec<String>,
     /// Name of the cluster.
     pub cluster: String,
+    /// The cluster of routers.
+    pub routers: Routers,
     /// What descriptions leave out.
     pub defaults: Defaults,
     /// Who may launch beyond loopback.
@@ -78,6 +81,7 @@ impl Config {
             ports: Some(format!("{}-{}", self.ports.start(), self.ports.end())),
             hostname: self.hostnames.clone(),
             cluster: Some(self.cluster.clone()),
+            routers: self.routers.to_written(),
             service_prefix: Some(self.defaults.service_prefix.clone()),
             launch_from: list(&self.launch_from),
             trust_forwarded: list(&self.trust_forwarded),
@@ -137,7 +141,7 @@ impl Config {
         json["cluster-config"] = serde_json::json!({
             "name": self.cluster,
             "service-prefix": self.defaults.service_prefix,
-            "min-routers": 1,
+            "min-routers": self.routers.min_routers,
         });
         json["scheduler-config"] = self.scheduler_json();
         let interval = match self.defaults.runners.list() {

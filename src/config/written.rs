@@ -2,6 +2,7 @@
 
 use super::io::WrittenIo;
 use super::marathon::WrittenMarathon;
+use super::routers::WrittenRouters;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -39,9 +40,13 @@ pub struct Written {
     /// services [default: localhost]
     #[arg(long, value_name = "NAME")]
     pub hostname: Vec<String>,
-    /// Name of the cluster, told to instances [default: waiter]
+    /// Name of the cluster of routers, told to instances too [default: waiter]
     #[arg(long, value_name = "NAME")]
     pub cluster: Option<String>,
+    /// The cluster of routers.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub routers: WrittenRouters,
     /// What the id of a launched service begins with [default: waiter-service-]
     #[arg(long, value_name = "TEXT")]
     pub service_prefix: Option<String>,
@@ -157,6 +162,7 @@ impl Written {
             ports: self.ports.or(file.ports),
             hostname: list(self.hostname, file.hostname),
             cluster: self.cluster.or(file.cluster),
+            routers: self.routers.over(file.routers),
             service_prefix: self.service_prefix.or(file.service_prefix),
             launch_from: list(self.launch_from, file.launch_from),
             trust_forwarded: list(self.trust_forwarded, file.trust_forwarded),
@@ -184,8 +190,15 @@ impl Written {
     /// The keys that are given here.
     pub(super) fn given(&self) -> BTreeSet<String> {
         // Whether it is given counts, and not every path is text.
-        let data_dir = self.data_dir.as_ref().map(|_| PathBuf::new());
-        let json = serde_json::to_value(Self { data_dir, ..self.clone() }).expect("plain values");
+        let named = |it: &Option<PathBuf>| it.as_ref().map(|_| PathBuf::new());
+        let routers = WrittenRouters {
+            cluster_secret_file: named(&self.routers.cluster_secret_file),
+            store_keys_file: named(&self.routers.store_keys_file),
+            ..self.routers.clone()
+        };
+        let data_dir = named(&self.data_dir);
+        let json = serde_json::to_value(Self { data_dir, routers, ..self.clone() });
+        let json = json.expect("plain values");
         let serde_json::Value::Object(json) = json else { unreachable!("a struct is a map") };
         let says = |value: &serde_json::Value| {
             !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty())

@@ -1,7 +1,7 @@
 //! The one place where a clock is read. Everybody else is told the time.
 //!
-//! It is CLOCK_BOOTTIME, which goes on while the machine sleeps: rights that routers give each other
-//! run out meanwhile.
+//! It is CLOCK_BOOTTIME, which goes on while the machine sleeps: rights that routers give each
+//! other run out meanwhile.
 
 use crate::base::time::{Date, Instant};
 use rustix::time::{ClockId, clock_gettime};

@@ -2,7 +2,7 @@
 
 use crate::base::ids::{InstanceId, RouterId};
 use crate::base::time::Instant;
-use crate::core::peers::document::{Document, Lend, Want};
+use crate::core::peers::document::{Debts, Document, Lend, Want};
 use crate::core::peers::link::{Held, age_ms, all_of};
 use crate::core::peers::machine::{Effect, Peers};
 use crate::core::peers::rules::Rule;
@@ -35,12 +35,9 @@ impl Peers {
         for it in &document.ghosts {
             self.membership.told_of(&self.me, &it.router, it.epoch, now);
         }
-        let link = self.links.entry(from.clone()).or_default();
-        let before = link.heard.take();
-        link.hears(document, now);
-        let mut owed: BTreeSet<InstanceId> =
-            before.map_or_else(BTreeSet::new, |it| it.debts.into_keys().collect());
-        owed.extend(self.links[from].heard.iter().flat_map(|it| it.debts.keys().cloned()));
+        let mut owed = self.owed_by(from);
+        self.links.entry(from.clone()).or_default().hears(document, now);
+        owed.extend(self.owed_by(from));
         self.judge_rights(now);
         self.loans_ended(from, effects);
         self.loans_given(from);
@@ -51,6 +48,20 @@ impl Peers {
         }
         self.hear_kills(from, now, effects);
         self.flush(effects);
+    }
+
+    /// The instances of which a router owes something, or all that are owned here.
+    fn owed_by(&self, from: &RouterId) -> BTreeSet<InstanceId> {
+        let Some(heard) = self.links.get(from).and_then(|it| it.heard.as_ref()) else {
+            return BTreeSet::new();
+        };
+        match heard.document.debts {
+            Debts::Of(_) => heard.debts.keys().cloned().collect(),
+            Debts::Everything => {
+                let all = self.table.instances.iter().filter(|(_, it)| it.own);
+                all.map(|(id, _)| id.clone()).collect()
+            }
+        }
     }
 
     /// A loan is over when its borrower has seen the document that first listed it, and does not

@@ -1,10 +1,10 @@
 //! Routers that share instances: who gives slots out, who lends, who may kill.
 //!
-//! [`Peers`] is one router among its peers, as a machine: no socket, no clock. Each instance has one
-//! owner, the router of rank 0 over the members of the newest epoch; only the owner gives its slots
-//! out, to its own requests or as loans. Routers tell each other their state in [`Document`]s; the
-//! newest wins, so what is lost, doubled or overtaken does no harm. [`Lease`] says whether this
-//! router leads; [`counters::Exchange`] is what they tell of load and health.
+//! [`Peers`] is one router among its peers, as a machine: no socket, no clock. Each instance has
+//! one owner, the router of rank 0 over the members of the newest epoch; only the owner gives its
+//! slots out, to its own requests or as loans. Routers tell each other their state in
+//! [`Document`]s; the newest wins, so what is lost, doubled or overtaken does no harm. [`Lease`]
+//! says whether this router leads; [`counters::Exchange`] is what they tell of load and health.
 //!
 //! # Slots
 //!
@@ -20,16 +20,16 @@
 //!
 //! On one thread, the one that publishes worlds. All times are those of CLOCK_BOOTTIME.
 //!
-//! - **Every turn begins with [`tick`](Peers::tick)**, and comes at [`wakeup`](Peers::wakeup) at the
-//!   latest. After each turn [`fence`](Peers::fence) is put where every shard reads it; a shard
-//!   whose own turn begins later than that starts nothing and grants nothing, until it has moved. So
-//!   a process that was stopped does nothing by rights it had before.
+//! - **Every turn begins with [`tick`](Peers::tick)**, and comes at [`wakeup`](Peers::wakeup) at
+//!   the latest. After each turn [`fence`](Peers::fence) is put where every shard reads it; a shard
+//!   whose own turn begins later than that starts nothing and grants nothing, until it has moved.
+//!   So a process that was stopped does nothing by rights it had before.
 //! - **The machine alone writes limits.** The publisher makes a shared instance with the limit 0
 //!   and the gate `Foreign` closed, then calls [`service`](Peers::service), before the roster with
 //!   it is published or after; an instance keeps its word while the machine knows it.
-//! - **Homes** are told [`Effect::Claim`], [`Effect::Withdraw`], [`Effect::Settle`] (a settlement as
-//!   [`Unused`](crate::core::outcome::Outcome::Unused)), [`Effect::LookAgain`] (hint every instance
-//!   of the service first), [`Effect::Lock`] and [`Effect::Unlock`], and answer with
+//! - **Homes** are told [`Effect::Claim`], [`Effect::Withdraw`], [`Effect::Settle`] (a settlement
+//!   as [`Unused`](crate::core::outcome::Outcome::Unused)), [`Effect::LookAgain`] (hint every
+//!   instance of the service first), [`Effect::Lock`] and [`Effect::Unlock`], and answer with
 //!   [`granted`](Peers::granted), [`refused`](Peers::refused), [`locked`](Peers::locked). A ticket
 //!   needs a shard of its own in its [`Ticket`](crate::base::ids::Ticket), so that the reply finds
 //!   back. A grant for a claim that was withdrawn meanwhile comes back as a settlement. Whenever
@@ -48,8 +48,8 @@
 //!   [`heard`](Peers::heard) in the name that the connection has proved. A document that could not
 //!   be written when the next comes is replaced by it.
 //! - **Kills**: [`ask_kill`](Peers::ask_kill) with the time of the order, [`Effect::Consent`], then
-//!   the lease again ([`Lease::order`]), the order, and [`kill_over`](Peers::kill_over) when its end
-//!   is proved; if it is not ordered, at once. **Deletions**: [`delete`](Peers::delete) until
+//!   the lease again ([`Lease::order`]), the order, and [`kill_over`](Peers::kill_over) when its
+//!   end is proved; if it is not ordered, at once. **Deletions**: [`delete`](Peers::delete) until
 //!   [`may_delete`](Peers::may_delete), then [`delete_over`](Peers::delete_over).
 //!
 //! # What must hold

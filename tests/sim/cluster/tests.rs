@@ -111,3 +111,18 @@ missed!(a_loan_written_off_early_is_found, OthersShown, (6, 25), "over the limit
 missed!(owning_after_registering_anew_is_found, Anew, (9, 44), "over the limit");
 missed!(going_on_after_a_stop_is_found, Away, (9, 2), "over the limit");
 missed!(locks_that_are_no_debt_are_found, LockIsDebt, (2, 155), "a kill");
+
+#[test]
+fn zz_search() {
+    let Some(which) = number("WAITER_SEARCH") else { return };
+    let rule = [Rule::ListClosing, Rule::YoungWord, Rule::OthersShown][which as usize];
+    for seed in 0..3000 {
+        for kind in 0..KINDS.len() {
+            let it = run(kind, seed, Some(rule));
+            if let Some(what) = it.broken.iter().find(|it| it.contains("over the limit")) {
+                println!("FOUND {rule:?} ({kind}, {seed}) {what}");
+                return;
+            }
+        }
+    }
+}
