@@ -5,6 +5,7 @@
 //! [`core::peers`](crate::core::peers), and run on the control loop.
 
 mod endings;
+pub mod links;
 mod member;
 mod telling;
 mod turn;

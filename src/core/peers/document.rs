@@ -92,7 +92,7 @@ pub struct Consent {
 }
 
 /// A document.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Document {
     /// Counts the documents from this writer to this reader.
     pub seq: u64,
@@ -131,6 +131,12 @@ pub enum Unreadable {
     Malformed,
     /// A list is longer than its bound.
     TooLong(&'static str),
+}
+
+impl Default for Debts {
+    fn default() -> Self {
+        Self::Of(Vec::new())
+    }
 }
 
 impl Document {

@@ -32,22 +32,7 @@ struct One {
 
 /// A document as it would come from elsewhere.
 fn document(seq: u64, epoch: u64) -> Document {
-    Document {
-        seq,
-        ack: 0,
-        epoch,
-        members: None,
-        ghosts: Vec::new(),
-        wants: Vec::new(),
-        presses: Vec::new(),
-        debts: Debts::Of(Vec::new()),
-        lends: Vec::new(),
-        holds: Vec::new(),
-        kills: Vec::new(),
-        consents: Vec::new(),
-        deleting: Vec::new(),
-        closing: Vec::new(),
-    }
+    Document { seq, epoch, ..Document::default() }
 }
 
 impl One {
