@@ -1,5 +1,6 @@
 //! What the program can be asked to do, one file per subcommand.
 
+mod cluster;
 pub mod demo;
 mod host;
 pub mod instance;
@@ -8,3 +9,4 @@ pub mod load;
 mod schedulers;
 pub mod serve;
 mod sockets;
+mod zookeeper;

@@ -9,6 +9,7 @@ use crate::control::schedule::marathon::{self, Lease, Secret, Ways};
 use crate::control::schedule::{self, LocalScheduler};
 use crate::control::{Event, Runners};
 use crate::core::fact::Runner;
+use crate::mesh::{Fence, clock};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, channel};
 use std::thread::{Builder, JoinHandle};
@@ -20,6 +21,7 @@ use std::thread::{Builder, JoinHandle};
 pub(super) fn start(
     config: &Config,
     data_dir: &DataDir,
+    right: Option<&Fence>,
     events: &SyncSender<Event>,
 ) -> Result<Runners, String> {
     let mut runners = Runners::none();
@@ -38,7 +40,8 @@ pub(super) fn start(
             }
             Runner::Marathon => {
                 check_secret(config)?;
-                marathon::start(&settings_of_marathon(config, data_dir), ordered, reports)
+                let settings = settings_of_marathon(config, data_dir, right);
+                marathon::start(&settings, ordered, reports)
             }
         };
         let name = runner.name();
@@ -82,8 +85,15 @@ fn check_secret(config: &Config) -> Result<(), String> {
     secret.read().map(drop).map_err(explain)
 }
 
-fn settings_of_marathon(config: &Config, data_dir: &DataDir) -> marathon::Settings {
+fn settings_of_marathon(
+    config: &Config,
+    data_dir: &DataDir,
+    right: Option<&Fence>,
+) -> marathon::Settings {
     let it = &config.marathon;
+    let lease = right
+        .cloned()
+        .map_or_else(Lease::forever, |right| Lease(Arc::new(move || right.get() - clock::now())));
     marathon::Settings {
         ways: Ways {
             urls: it.urls.clone(),
@@ -101,6 +111,6 @@ fn settings_of_marathon(config: &Config, data_dir: &DataDir) -> marathon::Settin
         interval: it.poll,
         patience: it.doubt,
         agent_dir: it.agent_dir.clone(),
-        lease: Lease::forever(),
+        lease,
     }
 }

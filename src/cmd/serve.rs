@@ -3,7 +3,7 @@
 use crate::api::{self, About};
 use crate::base::time::Duration;
 use crate::cmd::listeners::{self, Bound};
-use crate::cmd::{host, schedulers, sockets};
+use crate::cmd::{cluster, host, schedulers, sockets};
 use crate::config::{AccessLog, Config, File, Log, Written};
 use crate::control::access_log::{self, Destination};
 use crate::control::data_dir::DataDir;
@@ -14,9 +14,11 @@ use crate::control::store::{Embedded, Keeper};
 use crate::control::{Ended, Event, Plane, Terms};
 use crate::core::aggregator::DeploymentRules;
 use crate::core::catalogue::Catalogue;
+use crate::core::fact::Runner;
 use crate::core::gc::{Collector, Failures, LastUse};
 use crate::core::letter::Notice;
 use crate::core::route::Hosts;
+use crate::core::service::Description;
 use crate::core::world::World;
 use crate::mesh::{self, Bell, Notices, clock};
 use crate::shard::access;
@@ -65,6 +67,7 @@ pub struct Router {
     events: SyncSender<Event>,
     control: JoinHandle<Ended>,
     writer: Option<access_log::Writer>,
+    _threads: Option<cluster::Threads>,
     _data_dir: DataDir,
 }
 
@@ -150,10 +153,13 @@ impl Router {
         let catalogue = Arc::new(ArcSwap::from_pointee(Catalogue::default()));
         let (posts, post) = mesh::join(config.cores.len(), || notices(&events));
         let prober = Prober::start(events.clone()).map_err(rings)?;
-        let runners = schedulers::start(&config, &data_dir, &events)?;
-        let router_id: Arc<str> = format!("{:x}", clock::date().0).into();
+        let me = cluster::new_id(config.routers.id_prefix.as_deref())?;
+        let joined = cluster::join(&config, &me, listeners[0].address, &events)?;
+        let right = joined.as_ref().map(|it| &it.right);
+        let runners = schedulers::start(&config, &data_dir, right, &events)?;
+        let router_id: Arc<str> = me.as_str().into();
         let kept = open_store(&config, &data_dir, &catalogue, &router_id)?;
-        let plane = Plane::new(
+        let mut plane = Plane::new(
             terms(&config, router_id),
             post,
             runners,
@@ -161,9 +167,15 @@ impl Router {
             Publisher::new(worlds.clone()),
             kept,
         );
+        let peers = joined.as_ref().map(|it| it.peers.clone());
+        let threads = joined.map(|it| {
+            say_scope(&config);
+            plane.join(it.cluster, &it.peers);
+            it.threads
+        });
         let control = start_control(plane, &config, happens)?;
         let ways = posts.iter().map(|it| it.bell().clone()).collect();
-        let settings = Arc::new(settings(&config, &listeners));
+        let settings = Arc::new(settings(&config, &listeners, peers));
         let about = about(&config, &settings, &listeners, &path);
         let answers =
             start_api(ways, called, (&catalogue, about, schedulers::look(&config)), &events)?;
@@ -181,7 +193,7 @@ impl Router {
             shards.push((*core, joins));
         }
         start_shards(shards, listeners, io)?;
-        Ok(Self { addresses, events, control, writer, _data_dir: data_dir })
+        Ok(Self { addresses, events, control, writer, _threads: threads, _data_dir: data_dir })
     }
 
     /// Ends the router on SIGTERM and SIGINT; a second one does not wait for requests.
@@ -329,7 +341,17 @@ fn about(config: &Config, settings: &Settings, listeners: &[Bound], path: &str) 
     }
 }
 
-fn settings(config: &Config, listeners: &[Bound]) -> Settings {
+/// What runs on one host counts there alone, and its owner should know.
+fn say_scope(config: &Config) {
+    if config.defaults.runners.list().contains(&Runner::Local) {
+        tracing::info!(
+            "services of the local scheduler are of this host alone (scope: host): each router \
+             launches and scales its own; servers of --static and Marathon's are shared"
+        );
+    }
+}
+
+fn settings(config: &Config, listeners: &[Bound], peers: Option<Arc<Description>>) -> Settings {
     Settings {
         limits: config.limits.clone(),
         hosts: hosts(config, listeners),
@@ -338,6 +360,7 @@ fn settings(config: &Config, listeners: &[Bound]) -> Settings {
         launch_from: config.launch_from.clone(),
         trust_forwarded: config.trust_forwarded.clone(),
         launches: !config.defaults.runners.list().is_empty(),
+        peers,
         queues: Queues::new(&config.limits),
         clients: Clients::new(
             config.cores.len(),

@@ -168,9 +168,9 @@ impl WrittenRouters {
     fn advertised(&self, mistakes: &mut Mistakes) -> Option<String> {
         let text = given(self.advertise.as_ref())?;
         let address = text.parse::<std::net::SocketAddr>();
-        let everywhere = address.is_ok_and(|it| it.ip().is_unspecified() || it.port() == 0);
-        if !is_place(text) || everywhere {
-            let expected = "expected ADDR:PORT where other hosts reach this router";
+        if !address.is_ok_and(|it| !it.ip().is_unspecified() && it.port() != 0) {
+            let expected = "expected ADDR:PORT, as 10.0.0.7:9091, where other routers reach this \
+                            one";
             mistakes.add("advertise", text, expected);
         }
         Some(text.clone())

@@ -141,9 +141,10 @@ impl Plane {
         }
     }
 
-    /// This router is one of several.
-    pub fn join(&mut self, cluster: Cluster) {
+    /// This router is one of several; the others are handed over to the server of `peers`.
+    pub fn join(&mut self, cluster: Cluster, peers: &Arc<Description>) {
         self.cluster = Some(Box::new(cluster));
+        self.publisher.keep(peers);
     }
 
     /// A server of the operator's is to be routed to.

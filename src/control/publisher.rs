@@ -6,8 +6,9 @@
 
 use crate::base::address::SocketAddr;
 use crate::base::ids::{InstanceId, ServiceId};
+use crate::base::time::Date;
 use crate::core::aggregator::{self, State};
-use crate::core::service::{Description, Origin};
+use crate::core::service::{Description, Origin, static_instance_id};
 use crate::core::slots::{Gate, Instance, Roster, ServiceSlots};
 use crate::core::world::{Member, Service, World};
 use arc_swap::ArcSwap;
@@ -62,6 +63,21 @@ impl Publisher {
     /// Routers share a service: its new instances have no slots until they are divided.
     pub fn share(&mut self, service: &ServiceId) {
         self.slots.entry(service.clone()).or_default().share();
+    }
+
+    /// Servers of the router's own, of which nobody is told.
+    pub fn keep(&mut self, description: &Arc<Description>) {
+        let Origin::Static { addresses, .. } = &description.origin else { return };
+        let limit = description.parameters.concurrency_level;
+        let one = |address: &SocketAddr| {
+            let id = static_instance_id(&description.id, address);
+            let instance = Arc::new(Instance::new(id.suffix(), *address, Date(0), limit));
+            Member { instance, healthy: true, expired: false, starting: false }
+        };
+        let members: Vec<Member> = addresses.iter().map(one).collect();
+        let slots = self.slots.entry(description.id.clone()).or_default().clone();
+        slots.publish(Arc::new(roster(&members, description)));
+        self.put(description, members, None);
     }
 
     /// A service is now in this state.

@@ -13,6 +13,7 @@ use crate::core::world::World;
 use crate::exchange::Plan;
 use crate::shard::settings::Settings;
 use crate::wire::head::Head;
+use crate::wire::peer::PATH;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -59,6 +60,9 @@ impl Admissions {
         settings: &Settings,
         world: &World,
     ) -> Admission {
+        if let Some(peers) = settings.peers.as_ref().filter(|_| head.path() == PATH.as_bytes()) {
+            return Admission::Service(plan(peers, None, head, settings));
+        }
         let found =
             route(head.path(), head.authority(), head.fields.iter(), &settings.hosts, |name| {
                 world.named(name).cloned()

@@ -426,7 +426,7 @@ impl<E: Engine> Shard<E> {
     }
 
     /// An exchange panicked: both connections close, the slot is given back.
-    fn abandon(&mut self, key: ExchangeKey) {
+    pub(super) fn abandon(&mut self, key: ExchangeKey) {
         self.todo.retain(|(of, _)| *of != key);
         let ways = [Side::Client, Side::Instance].map(|side| self.exchanges[key].way(side));
         self.withdraw_if_waiting(key);

@@ -403,6 +403,19 @@ impl<E: Engine> Shard<E> {
         }
     }
 
+    /// Routers that have called are connected for good: they are called from here now.
+    fn cut_peers(&mut self) {
+        let Some(peers) = self.settings.peers.as_ref().map(|it| it.id.clone()) else { return };
+        let is_peer = |it: &Served| it.exchange.seat().is_some_and(|it| *it.service() == peers);
+        let keys: Vec<ExchangeKey> = {
+            let all = self.exchanges.iter();
+            all.filter(|(_, it)| is_peer(it)).map(|(key, _)| key).collect()
+        };
+        for key in keys {
+            self.abandon(key);
+        }
+    }
+
     /// Begins to end: idle connections close at once, others after what they have at hand.
     pub(super) fn drain(&mut self) {
         if self.draining != Draining::No {
@@ -410,6 +423,7 @@ impl<E: Engine> Shard<E> {
         }
         self.draining = Draining::Yes;
         self.desk.drain(&mut self.post);
+        self.cut_peers();
         let links: Vec<Link> = self.connections.keys().collect();
         for link in links {
             let connection = &mut self.connections[link];

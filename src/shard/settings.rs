@@ -3,9 +3,10 @@
 use crate::base::ids::ShardId;
 use crate::base::limits::Limits;
 use crate::core::route::Hosts;
-use crate::core::service::Defaults;
+use crate::core::service::{Defaults, Description};
 use crossbeam_utils::CachePadded;
 use ipnet::IpNet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// One router's settings, as its shards need them.
@@ -27,6 +28,8 @@ pub struct Settings {
     pub launches: bool,
     /// Whether a client that has closed its sending side still wants its answer.
     pub half_close: HalfClose,
+    /// Where routers that call are handed over, as a service of one server; none: it is alone.
+    pub peers: Option<Arc<Description>>,
     /// What all queues of the router hold together.
     pub queues: Queues,
     /// Clients of each shard, and whether they are spread.

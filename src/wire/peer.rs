@@ -16,6 +16,11 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
+/// The path at which routers meet, and the protocol that they ask for there.
+pub const PATH: &str = "/waiter-peers";
+/// See [`PATH`].
+pub const PROTOCOL: &str = "waiter-peers/1";
+
 /// A number that is used once.
 pub type Nonce = [u8; 32];
 

@@ -9,6 +9,7 @@ pub mod links;
 mod member;
 mod telling;
 mod turn;
+pub mod zookeeper;
 
 pub use member::{Cluster, Terms, Ways};
 pub(in crate::control) use telling::Asked;

@@ -525,6 +525,7 @@ fn give(shard: &mut Shard<Memory>, remote: &mut Remote, sip: usize, now: Instant
 
 pub(super) fn settings(setup: &Setup) -> Settings {
     Settings {
+        peers: None,
         queues: Queues::new(&setup.limits),
         clients: Clients::new(setup.shards, setup.accept),
         limits: setup.limits.clone(),

@@ -1,12 +1,13 @@
 //! One connection to another router, from its first byte to its end.
 
-use super::{PATH, PROTOCOL};
 use crate::base::ids::{ID_BYTES_MAX, RouterId};
 use crate::base::time::{Date, Instant};
 use crate::control::cluster::Heard;
 use crate::core::peers::Document;
 use crate::core::peers::counters::Counters;
-use crate::wire::peer::{Channels, FRAME_BYTES_MAX, Hello, Mistrust, Nonce, Secret, Tag, Welcome};
+use crate::wire::peer::{
+    Channels, FRAME_BYTES_MAX, Hello, Mistrust, Nonce, PATH, PROTOCOL, Secret, Tag, Welcome,
+};
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;

@@ -30,10 +30,6 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::{Builder, JoinHandle};
 use thread::Thread;
 
-/// The path at which routers meet, and the protocol they ask for there.
-pub const PATH: &str = "/waiter-peers";
-const PROTOCOL: &str = "waiter-peers/1";
-
 /// What arrives goes there.
 pub type Hear = Box<dyn Fn(Heard) + Send>;
 
@@ -69,7 +65,7 @@ impl Links {
         Ok(Self { tells, bell, address, thread: Some(thread) })
     }
 
-    /// Where shards hand over who comes to [`PATH`].
+    /// Where shards hand over who comes to [`PATH`](crate::wire::peer::PATH).
     pub fn address(&self) -> SocketAddr {
         self.address
     }

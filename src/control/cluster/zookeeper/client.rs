@@ -1,0 +1,239 @@
+//! The seam to ZooKeeper: what is asked of it, whoever asks for it.
+
+use super::generation::Generation;
+use crate::base::time::{Duration, Instant};
+use crate::mesh::clock;
+use std::fmt;
+
+/// Largest value; the server's own bound is a little above, with the request around it.
+pub const VALUE_BYTES_MAX: usize = 1_000_000;
+
+/// Pauses before another client is tried: the first, which doubles, and the longest.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
+/// Pause between two tries of what only reads, or writes the same again.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// How a node is made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mode {
+    /// It stays.
+    Persistent,
+    /// It goes with the session.
+    Ephemeral,
+    /// It goes with the session, and a number is added to its name.
+    Sequential,
+}
+
+/// What is known of a node.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Stat {
+    /// Writes of its value.
+    pub version: i32,
+    /// The transaction that last added or removed a child.
+    pub pzxid: i64,
+    /// The session it goes with; 0: none.
+    pub owner: i64,
+}
+
+/// Why something was not done.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Error {
+    /// There is no such node.
+    NoNode,
+    /// There is one already.
+    NodeExists,
+    /// It has another version.
+    BadVersion,
+    /// It has children.
+    NotEmpty,
+    /// The value is larger than [`VALUE_BYTES_MAX`].
+    TooLarge(usize),
+    /// The server refuses it, and would again.
+    Refused(String),
+    /// Nobody knows what came of it; the client has been given up.
+    Trouble(String),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoNode => f.write_str("there is no such node"),
+            Self::NodeExists => f.write_str("there is such a node already"),
+            Self::BadVersion => f.write_str("it has another version"),
+            Self::NotEmpty => f.write_str("it has children"),
+            Self::TooLarge(bytes) => {
+                write!(f, "{bytes} bytes are too many for ZooKeeper, which takes {VALUE_BYTES_MAX}")
+            }
+            Self::Refused(why) => write!(f, "ZooKeeper refuses it: {why}"),
+            Self::Trouble(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// A session that was granted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Granted {
+    /// Its number.
+    pub id: i64,
+    /// How long it lives without a word.
+    pub length: Duration,
+}
+
+/// What is asked of a server, on one session. An error but [`Error::Trouble`] says something of the
+/// nodes; after that one nothing is asked again.
+pub trait Verbs {
+    /// Makes a node; returns its path.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    fn create(&mut self, path: &str, value: &[u8], mode: Mode) -> Result<String, Error>;
+
+    /// Writes a value, if it has this version.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    fn set(&mut self, path: &str, value: &[u8], version: Option<i32>) -> Result<Stat, Error>;
+
+    /// Removes a node, if it has this version.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    fn delete(&mut self, path: &str, version: Option<i32>) -> Result<(), Error>;
+
+    /// A value.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    fn get(&mut self, path: &str) -> Result<(Vec<u8>, Stat), Error>;
+
+    /// Names of children, with the state of their parent before and after as one.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    fn children(&mut self, path: &str) -> Result<Vec<String>, Error>;
+}
+
+/// A client that begins a new life after each trouble.
+#[derive(Debug)]
+pub struct Client {
+    servers: Vec<String>,
+    session: Duration,
+    life: Option<Generation>,
+    /// When another life may begin, and the pause before the one after that.
+    next: Instant,
+    pause: Duration,
+}
+
+impl Client {
+    /// A client of these servers (`host:port`) that asks for sessions of this length. Nothing is
+    /// connected yet.
+    pub fn new(servers: Vec<String>, session: Duration) -> Self {
+        Self { servers, session, life: None, next: Instant(0), pause: PAUSE.0 }
+    }
+
+    /// The session at hand; another than before after each trouble.
+    ///
+    /// # Errors
+    /// No server can be reached, or none grants a session; or it is too early to try again.
+    pub fn session(&mut self) -> Result<Granted, Error> {
+        if let Some(life) = &self.life {
+            return Ok(life.granted());
+        }
+        let now = clock::now();
+        if now < self.next {
+            return Err(Error::Trouble("it is not tried again yet".to_owned()));
+        }
+        self.next = now + self.pause;
+        self.pause = (self.pause * 2).min(PAUSE.1);
+        let life = Generation::begin(&self.servers, self.session)?;
+        let granted = life.granted();
+        self.life = Some(life);
+        Ok(granted)
+    }
+
+    /// The server that is talked to.
+    pub fn server(&self) -> String {
+        self.life.as_ref().map(Generation::server).unwrap_or_default()
+    }
+
+    /// How long the caller may wait before a session can be had.
+    pub fn nap(&self) -> Duration {
+        self.next - clock::now()
+    }
+
+    /// It has worked: after the next trouble another life begins soon.
+    pub fn works(&mut self) {
+        self.pause = PAUSE.0;
+        self.next = Instant(0);
+    }
+
+    /// Ends the session, so that what goes with it is gone at once.
+    pub fn close(mut self) {
+        if let Some(life) = self.life.take() {
+            life.close();
+        }
+    }
+
+    /// Gives the life at hand up.
+    pub fn give_up(&mut self) {
+        self.life = None;
+    }
+
+    /// Lets the life at hand do something; gives it up at trouble.
+    fn with<T>(
+        &mut self,
+        repeats: bool,
+        act: impl Fn(&mut Generation) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.session()?;
+        let life = self.life.as_mut().expect("there is a session");
+        let end = clock::now() + life.deadline();
+        let mut done = act(life);
+        // The connection may have gone to another server, with the same session.
+        while repeats && matches!(done, Err(Error::Trouble(_))) && life.is_whole() {
+            if clock::now() + AGAIN > end {
+                break;
+            }
+            std::thread::sleep(AGAIN);
+            done = act(life);
+        }
+        if !life.is_whole() && done.is_ok() {
+            done = Err(Error::Trouble("the session is another one".to_owned()));
+        }
+        if matches!(done, Err(Error::Trouble(_))) {
+            self.give_up();
+        }
+        done
+    }
+}
+
+impl Verbs for Client {
+    fn create(&mut self, path: &str, value: &[u8], mode: Mode) -> Result<String, Error> {
+        check(value)?;
+        self.with(false, |it| it.create(path, value, mode))
+    }
+
+    fn set(&mut self, path: &str, value: &[u8], version: Option<i32>) -> Result<Stat, Error> {
+        check(value)?;
+        // To write the same again does no harm where the version does not matter.
+        self.with(version.is_none(), |it| it.set(path, value, version))
+    }
+
+    fn delete(&mut self, path: &str, version: Option<i32>) -> Result<(), Error> {
+        self.with(false, |it| it.delete(path, version))
+    }
+
+    fn get(&mut self, path: &str) -> Result<(Vec<u8>, Stat), Error> {
+        self.with(true, |it| it.get(path))
+    }
+
+    fn children(&mut self, path: &str) -> Result<Vec<String>, Error> {
+        self.with(true, |it| it.children(path))
+    }
+}
+
+fn check(value: &[u8]) -> Result<(), Error> {
+    if value.len() > VALUE_BYTES_MAX { Err(Error::TooLarge(value.len())) } else { Ok(()) }
+}
