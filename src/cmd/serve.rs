@@ -413,11 +413,14 @@ fn rings(error: io::Error) -> String {
 }
 
 fn diagnose(config: &Config) {
-    use tracing_subscriber::fmt;
+    use tracing_subscriber::{EnvFilter, fmt};
+    // The client crate for ZooKeeper tells thousands of lines a second while no server is there;
+    // what matters of it is told by src/control/cluster/zookeeper.
+    const LOUD: &str = "zookeeper=off,mio=off,mio_extras=off";
     let base = fmt()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
-        .with_max_level(config.log_level);
+        .with_env_filter(EnvFilter::new(format!("{},{LOUD}", config.log_level)));
     match config.log {
         Log::Text => base.with_target(false).init(),
         Log::Json => base.json().init(),

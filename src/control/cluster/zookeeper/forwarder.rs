@@ -2,8 +2,13 @@
 //!
 //! It chooses servers at random, one after the other; cuts the way when a server owes an answer for
 //! a quarter of a session; and waits a little before it cuts off a client that no server can be
-//! found for, which would else try without a pause. Of what passes it reads one thing: the session
-//! that a server grants.
+//! found for, which would else try without a pause.
+//!
+//! Of what passes it reads one thing: the session that a server grants. And it changes one: the
+//! client is told of a far longer session than was granted, and what it asks for is set right again
+//! on the way up. For a client that is never idle believes itself expired as soon as a server is
+//! lost, and ends; so it would lose its session where another server takes it over in
+//! milliseconds. How long the session really lives is the business of whoever owns this.
 
 use super::client::{Error, Granted};
 use crate::base::time::{Duration, Instant};
@@ -22,6 +27,11 @@ const HOLD: Duration = Duration::from_millis(300);
 const LOOK: Duration = Duration::from_millis(100);
 /// Bytes at the beginning of what a server says: length, version, time, session.
 const GRANT: usize = 20;
+/// Where the time stands in it, and in what a client says first, which has so many bytes before.
+const GRANT_TIME: std::ops::Range<usize> = 8..12;
+const WISH_TIME: std::ops::Range<usize> = 16..20;
+/// What the client is told: an hour.
+const TOLD_MS: i32 = 3_600_000;
 
 /// A way to the servers, as long as this lives.
 #[derive(Debug)]
@@ -38,6 +48,8 @@ struct Shared {
     /// Which server was reached last.
     at: AtomicUsize,
     owed_max: Duration,
+    /// What is asked of servers, in milliseconds.
+    wish_ms: i32,
     session: AtomicI64,
     length_ms: AtomicU64,
     ended: AtomicBool,
@@ -50,11 +62,12 @@ impl Forwarder {
     /// None can, or there is no socket.
     pub(super) fn start(servers: &[String], session: Duration) -> Result<Self, Error> {
         let mut servers = servers.to_vec();
-        fastrand_shuffle(&mut servers);
+        shuffle(&mut servers);
         let shared = Arc::new(Shared {
             next: AtomicUsize::new(0),
             at: AtomicUsize::new(0),
             owed_max: (session / 4).max(LOOK * 2),
+            wish_ms: i32::try_from(session.as_millis()).unwrap_or(i32::MAX),
             session: AtomicI64::new(0),
             length_ms: AtomicU64::new(0),
             ended: AtomicBool::new(false),
@@ -143,8 +156,9 @@ impl Shared {
         // When the client asked, if nothing came since; 0: nothing is owed.
         let owed = Arc::new(AtomicU64::new(0));
         let owes = owed.clone();
+        let wish = self.wish_ms;
         let up = move || {
-            copy(up_from, &up_to, |_| {
+            copy(up_from, &up_to, wish, || {
                 let now = clock::now().0;
                 let _ = owes.compare_exchange(0, now, Ordering::AcqRel, Ordering::Relaxed);
             });
@@ -163,7 +177,7 @@ impl Shared {
 
     /// What the server says; returns when the way is over.
     fn down(&self, server: &TcpStream, client: &TcpStream, owed: &AtomicU64) {
-        let mut said = Vec::with_capacity(GRANT);
+        let (mut first, mut whole) = (Some(Vec::with_capacity(GRANT)), Vec::new());
         let mut buffer = vec![0; 64 << 10];
         if server.set_read_timeout(Some(LOOK)).is_err() {
             return;
@@ -174,11 +188,19 @@ impl Shared {
                 Ok(0) => return,
                 Ok(count) => {
                     owed.store(0, Ordering::Release);
-                    if said.len() < GRANT {
-                        said.extend_from_slice(&buffer[..count.min(GRANT - said.len())]);
-                        self.read_grant(&said);
-                    }
-                    if client.write_all(&buffer[..count]).is_err() {
+                    let bytes = match &mut first {
+                        None => &buffer[..count],
+                        Some(said) => {
+                            said.extend_from_slice(&buffer[..count]);
+                            if said.len() < GRANT {
+                                continue;
+                            }
+                            self.read_grant(said);
+                            whole = first.take().expect("it was just there");
+                            &whole
+                        }
+                    };
+                    if client.write_all(bytes).is_err() {
                         return;
                     }
                 }
@@ -197,9 +219,10 @@ impl Shared {
         }
     }
 
-    /// The session that the server grants, once its first words are whole.
-    fn read_grant(&self, said: &[u8]) {
+    /// The session that the server grants; the client is told of a longer one.
+    fn read_grant(&self, said: &mut [u8]) {
         let Some((granted, id)) = grant(said) else { return };
+        said[GRANT_TIME].copy_from_slice(&TOLD_MS.to_be_bytes());
         self.length_ms.store(granted, Ordering::Release);
         self.session.store(id, Ordering::Release);
     }
@@ -215,14 +238,25 @@ fn grant(said: &[u8]) -> Option<(u64, i64)> {
     Some((length, i64::from_be_bytes(*id)))
 }
 
-fn copy(mut from: TcpStream, to: &TcpStream, passes: impl Fn(usize)) {
+/// What the client says; its first words with the time that is really wished for.
+fn copy(mut from: TcpStream, to: &TcpStream, wish_ms: i32, passes: impl Fn()) {
     let mut buffer = vec![0; 64 << 10];
     let mut to = to;
+    let (mut held, mut is_first) = (0, true);
     loop {
-        match from.read(&mut buffer) {
+        match from.read(&mut buffer[held..]) {
             Ok(0) => return,
             Ok(count) => {
-                passes(count);
+                let count = held + count;
+                if is_first && count < WISH_TIME.end {
+                    held = count;
+                    continue;
+                }
+                if std::mem::take(&mut is_first) {
+                    buffer[WISH_TIME].copy_from_slice(&wish_ms.to_be_bytes());
+                }
+                held = 0;
+                passes();
                 if to.write_all(&buffer[..count]).is_err() {
                     return;
                 }
@@ -234,7 +268,7 @@ fn copy(mut from: TcpStream, to: &TcpStream, passes: impl Fn(usize)) {
 }
 
 /// In another order each time: else all routers would sit on one server.
-fn fastrand_shuffle(servers: &mut [String]) {
+fn shuffle(servers: &mut [String]) {
     static SALT: OnceLock<u64> = OnceLock::new();
     let salt = *SALT.get_or_init(|| clock::date().0 ^ u64::from(std::process::id()) << 32);
     let key = |name: &String| {

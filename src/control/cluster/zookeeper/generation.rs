@@ -11,9 +11,10 @@ use crate::mesh::clock;
 use crate::mesh::panics::guarded;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread::Builder;
-use zookeeper::{Acl, CreateMode, WatchedEvent, ZkError, ZooKeeper};
+use zookeeper::{Acl, CreateMode, WatchedEvent, ZkError, ZkState, ZooKeeper};
 
 /// The reaper gives a client up after so long: its session has expired long ago.
 const REAP_FOR: Duration = Duration::from_secs(120);
@@ -28,6 +29,8 @@ type Work = Box<dyn FnOnce(&ZooKeeper) + Send>;
 pub(super) struct Generation {
     work: Sender<Work>,
     zookeeper: Arc<ZooKeeper>,
+    /// The crate has closed it by itself: it will never do anything again.
+    closed: Arc<AtomicBool>,
     forwarder: Option<Forwarder>,
     granted: Granted,
     deadline: Duration,
@@ -58,11 +61,19 @@ impl Generation {
             Ok(Err(error)) => return Err(Error::Trouble(format!("cannot connect: {error}"))),
             Err(_) => return Err(Error::Trouble("no client could be made in time".to_owned())),
         };
+        let closed = Arc::new(AtomicBool::new(false));
+        let tell = closed.clone();
+        zookeeper.add_listener(move |state| {
+            if state == ZkState::Closed {
+                tell.store(true, Ordering::Release);
+            }
+        });
         let (work, works) = channel();
         let worker = zookeeper.clone();
         thread("zk-worker", move || run(&worker, &works))?;
         let granted = forwarder.granted();
-        let mut it = Self { work, zookeeper, forwarder: Some(forwarder), granted, deadline };
+        let forwarder = Some(forwarder);
+        let mut it = Self { work, zookeeper, closed, forwarder, granted, deadline };
         // The first answer comes after the session was granted.
         it.ask(|it| it.exists("/", false).map(drop))?;
         it.granted = it.forwarder.as_ref().expect("it was just made").granted();
@@ -155,9 +166,11 @@ impl Generation {
 impl Drop for Generation {
     fn drop(&mut self) {
         let (zookeeper, forwarder) = (self.zookeeper.clone(), self.forwarder.take());
+        let closed = self.closed.clone();
         let reap = move || {
             let end = clock::now() + REAP_FOR;
-            while guarded(|| zookeeper.close()).is_ok_and(|it| it.is_err()) && clock::now() < end {
+            let fails = || guarded(|| zookeeper.close()).is_ok_and(|it| it.is_err());
+            while fails() && !closed.load(Ordering::Acquire) && clock::now() < end {
                 std::thread::sleep(REAP_EVERY);
             }
             // Its threads end when nothing can be reached any more, and nobody holds it.
