@@ -2,12 +2,14 @@
 
 use crate::base::ids::RouterId;
 use crate::base::time::Duration;
+use crate::cmd::host;
 use crate::config::Config;
 use crate::control::cluster::links::Links;
 use crate::control::cluster::{Terms, Ways};
+use crate::control::store::{Keys, Library, Shared};
 use crate::control::{Event, cluster};
 use crate::core::peers::Isolated;
-use crate::core::service::{Description, parse_static};
+use crate::core::service::{Description, from_core, parse_static};
 use crate::mesh::{Fence, clock};
 use crate::wire::peer::{SECRET_BYTES_MIN, Secret};
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -90,14 +92,54 @@ pub(super) fn join(
     };
     let session = super::zookeeper::start(config, me, address, events)?;
     let (way, right) = (links.way(), Fence::default());
-    let ways =
-        Ways { ask: session.asks, tell: Box::new(move |it| way.tell(it)), right: right.clone() };
+    let ways = Ways {
+        library: library(config, events)?,
+        ask: session.asks,
+        tell: Box::new(move |it| way.tell(it)),
+        right: right.clone(),
+    };
     let cluster = cluster::Cluster::new(terms, ways, (clock::now(), clock::date()));
     tracing::info!(router = %me, %address, cluster = config.cluster, "joining a cluster");
     let peers = format!("waiter-peers={};concurrency-level={CALLERS_MAX}", links.address());
     let peers = parse_static(&peers, &config.defaults).map_err(|fault| fault.message)?;
     let threads = Threads { _links: links, session: Some(session.thread) };
     Ok(Some(Joined { cluster, peers: Arc::new(peers), right, threads }))
+}
+
+/// The store that the settings name, as all routers of the cluster see it.
+pub(super) fn store(config: &Config) -> Result<Shared, String> {
+    let routers = &config.routers;
+    let keys = match &routers.keys_file {
+        None => Keys::default(),
+        Some(path) => private(path)
+            .and_then(|text| Keys::read(&text))
+            .map_err(|why| format!("cannot use the keys in {}: {why}", path.display()))?,
+    };
+    Ok(Shared::new(routers.zookeeper.clone(), routers.session, &routers.base, keys))
+}
+
+/// Starts the thread that keeps descriptions where all routers find them.
+fn library(config: &Config, events: &SyncSender<Event>) -> Result<Library, String> {
+    let (user, defaults) = (host::user(), config.defaults.clone());
+    let read = move |value: &[u8]| {
+        let core = serde_json::from_slice(value).map_err(|it| it.to_string())?;
+        from_core(core, &user, &defaults).map_err(|it| it.to_string())
+    };
+    let told = events.clone();
+    let tell = move |service, found| {
+        let _ = told.send(Event::Described(service, found)); // the loop has ended: so does this
+    };
+    Library::start(store(config)?, Box::new(read), Box::new(tell))
+        .map_err(|error| format!("cannot start the thread of the shared store: {error}"))
+}
+
+/// The text of a file that nobody else may read.
+fn private(path: &Path) -> Result<Vec<u8>, String> {
+    let metadata = fs::metadata(path).map_err(|error| error.to_string())?;
+    if metadata.permissions().mode() & OTHERS != 0 {
+        return Err("others may read or write it; chmod 600 it".to_owned());
+    }
+    fs::read(path).map_err(|error| error.to_string())
 }
 
 /// A new id; no router has had it before.
@@ -116,11 +158,7 @@ fn secret(path: &Path, cluster: &str) -> Result<Secret, String> {
     let explain = |why: &dyn std::fmt::Display| {
         format!("cannot use the cluster's secret in {}: {why}", path.display())
     };
-    let metadata = fs::metadata(path).map_err(|error| explain(&error))?;
-    if metadata.permissions().mode() & OTHERS != 0 {
-        return Err(explain(&"others may read or write it; chmod 600 it"));
-    }
-    let text = fs::read(path).map_err(|error| explain(&error))?;
+    let text = private(path).map_err(|why| explain(&why))?;
     let text = text.trim_ascii();
     if text.len() < SECRET_BYTES_MIN {
         return Err(explain(&format_args!(

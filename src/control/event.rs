@@ -6,6 +6,7 @@ use crate::core::aggregator::Outcome;
 use crate::core::catalogue::{Demand, Done};
 use crate::core::fact::{Report, Runner};
 use crate::core::letter::Notice;
+use crate::core::service::Description;
 use crate::core::slots::Instance;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -27,6 +28,8 @@ pub enum Event {
     ZooKeeper(Said),
     /// Another router says something.
     Peer(Heard),
+    /// A description of this service was found among those that routers share, or none was.
+    Described(ServiceId, Option<Arc<Description>>),
     /// The API wants something done.
     Demand(Demand, Sender<Done>),
     /// Somebody asked the router to end.

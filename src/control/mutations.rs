@@ -53,6 +53,7 @@ impl Plane {
         self.publisher.await_service(description, slots);
         self.aggregator.described(description.clone());
         self.shelf.described(description, slots);
+        self.share_description(description);
         self.idle.collected(id); // clocks of a former life do not count
         self.broken.collected(id);
         if self.creating.insert(id.clone()) {

@@ -192,7 +192,7 @@ impl Plane {
     fn on(&mut self, event: Event, now: Instant, date: Date) {
         match event {
             Event::Shard(notice) => self.noticed(notice, now, date),
-            Event::Scheduler(report) => self.reported(report, date),
+            Event::Scheduler(report) => self.reported(report, now, date),
             Event::Checked(instance, outcome) => self.aggregator.checked(&instance, outcome, date),
             Event::LookAgain(service) => self.home(&service, Command::LookAgain(service.clone())),
             Event::Crowded(instance) => {
@@ -202,6 +202,7 @@ impl Plane {
             }
             Event::ZooKeeper(said) => self.said(said, now, date),
             Event::Peer(heard) => self.heard(heard, now),
+            Event::Described(service, found) => self.found(&service, found, date),
             Event::Demand(Demand::Delete(service), reply) => {
                 self.delete_for(&service, reply, now);
             }
@@ -243,15 +244,17 @@ impl Plane {
         }
     }
 
-    fn reported(&mut self, report: Report, date: Date) {
+    fn reported(&mut self, report: Report, now: Instant, date: Date) {
         match report {
             Report::Listing(runner, mut facts) => {
                 self.listed(runner, &mut facts);
+                self.meet(runner, (&facts, &[]), true, now);
                 self.shelf.heard(date);
                 self.aggregator.listed(runner, facts, date);
             }
             Report::Changes(runner, mut facts, gone) => {
                 self.listed(runner, &mut facts);
+                self.meet(runner, (&facts, &gone), false, now);
                 self.aggregator.changed(runner, facts, &gone, date);
             }
             Report::View(runner, view) => self.seen(runner, view),

@@ -30,6 +30,11 @@ const DESCRIPTIONS: &str = "^SERVICE-ID#";
 const IDLE: &str = "^GC#scheduler-services-gc";
 const BROKEN: &str = "^GC#scheduler-broken-services-gc";
 
+/// The key under which a service's description is stored.
+pub fn key_of(service: &ServiceId) -> String {
+    format!("{DESCRIPTIONS}{service}")
+}
+
 /// What an earlier run of a router left in its store.
 #[derive(Debug, Default)]
 pub struct Kept {
@@ -134,7 +139,7 @@ impl Shelf {
     pub fn described(&mut self, description: &Arc<Description>, slots: &Arc<ServiceSlots>) {
         if !self.catalogue.services.contains_key(&description.id) {
             self.keeper.keep(Keep {
-                key: format!("{DESCRIPTIONS}{}", description.id),
+                key: key_of(&description.id),
                 value: Some(description.to_json().to_string().into_bytes()),
             });
         }
@@ -195,7 +200,7 @@ impl Shelf {
         old.sort();
         for (_, id) in old.into_iter().take(count - DESCRIPTIONS_MAX * 9 / 10) {
             self.catalogue.services.remove(&id);
-            self.keeper.keep(Keep { key: format!("{DESCRIPTIONS}{id}"), value: None });
+            self.keeper.keep(Keep { key: key_of(&id), value: None });
         }
         self.changed = true;
     }

@@ -3,7 +3,9 @@
 
 use crate::base::ids::{InstanceId, RouterId, ServiceId};
 use crate::base::time::{Date, Duration, Instant};
+use crate::control::cluster::descriptions::Stranger;
 use crate::control::cluster::{Ask, Seen, Tell};
+use crate::control::store::Library;
 use crate::core::catalogue;
 use crate::core::peers::counters::Exchange;
 use crate::core::peers::{Effect, Isolated, Lease, Member, Peers, Settings};
@@ -36,6 +38,8 @@ pub struct Ways {
     pub ask: Sender<Ask>,
     /// To the one that keeps the connections to the other routers.
     pub tell: Box<dyn Fn(Tell) + Send>,
+    /// To the descriptions that routers share.
+    pub library: Library,
     /// Until when the schedulers may be given orders.
     pub right: Fence,
 }
@@ -64,6 +68,8 @@ pub struct Cluster {
     pub(super) stated: HashSet<InstanceId>,
     /// Services whose counters are stated.
     pub(super) tallied: HashSet<ServiceId>,
+    /// Services that are listed here and were described elsewhere.
+    pub(super) strangers: HashMap<ServiceId, Stranger>,
     pub(super) next_telling: Instant,
     /// The epoch in which the connections were last said.
     pub(super) connected: u64,
@@ -93,6 +99,7 @@ impl Cluster {
             closing: HashMap::new(),
             stated: HashSet::new(),
             tallied: HashSet::new(),
+            strangers: HashMap::new(),
             next_telling: now,
             connected: 0,
             session: None,

@@ -4,6 +4,7 @@
 //! session with ZooKeeper, one keeps the connections to the other routers. The rules are in
 //! [`core::peers`](crate::core::peers), and run on the control loop.
 
+mod descriptions;
 mod endings;
 pub mod links;
 mod member;

@@ -61,6 +61,7 @@ impl Plane {
             self.tally(service);
         }
         self.share_health(now, date);
+        self.ask_again(now);
         let Some(cluster) = &mut self.cluster else { return };
         cluster.next_telling = now + EVERY;
         let books = &self.books;

@@ -6,9 +6,15 @@
 
 mod embedded;
 mod keeper;
+mod library;
+mod sealed;
+mod zookeeper;
 
 pub use embedded::Embedded;
 pub use keeper::{Keep, Keeper};
+pub use library::Library;
+pub use sealed::Keys;
+pub use zookeeper::Shared;
 
 use std::fmt;
 
@@ -37,6 +43,10 @@ pub enum Expect {
 pub enum StoreError {
     /// Somebody else wrote first; the version that is there (0: none).
     Conflict(u64),
+    /// The value is larger than the store takes, in bytes.
+    TooLarge(usize),
+    /// Such a key cannot be.
+    Refused(String),
     /// The file or the service behind it failed.
     Failed(String),
 }
@@ -46,6 +56,10 @@ impl fmt::Display for StoreError {
         match self {
             Self::Conflict(0) => write!(f, "the key is not there any more"),
             Self::Conflict(version) => write!(f, "version {version} was written meanwhile"),
+            Self::TooLarge(bytes) => {
+                write!(f, "a value of {bytes} bytes is too large for the store")
+            }
+            Self::Refused(why) => f.write_str(why),
             Self::Failed(why) => write!(f, "the store failed: {why}"),
         }
     }

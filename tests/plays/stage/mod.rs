@@ -2,6 +2,8 @@
 
 mod client;
 mod cluster;
+mod ensemble;
+mod flow;
 mod instance;
 mod path;
 mod process;
@@ -13,6 +15,8 @@ mod wave;
 
 pub(crate) use client::{Connection, Response};
 pub(crate) use cluster::{Cluster, of_task, status, until_view};
+pub(crate) use ensemble::{Ensemble, SESSION, until_members};
+pub(crate) use flow::Flow;
 pub(crate) use instance::{Instance, fronted};
 pub(crate) use path::{Path, on};
 pub(crate) use process::{end_at_once, exists};

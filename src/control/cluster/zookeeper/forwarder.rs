@@ -177,7 +177,7 @@ impl Shared {
 
     /// What the server says; returns when the way is over.
     fn down(&self, server: &TcpStream, client: &TcpStream, owed: &AtomicU64) {
-        let (mut first, mut whole) = (Some(Vec::with_capacity(GRANT)), Vec::new());
+        let mut first = Some(Vec::with_capacity(GRANT));
         let mut buffer = vec![0; 64 << 10];
         if server.set_read_timeout(Some(LOOK)).is_err() {
             return;
@@ -188,19 +188,19 @@ impl Shared {
                 Ok(0) => return,
                 Ok(count) => {
                     owed.store(0, Ordering::Release);
-                    let bytes = match &mut first {
-                        None => &buffer[..count],
-                        Some(said) => {
+                    let passed = match first.take() {
+                        None => client.write_all(&buffer[..count]),
+                        Some(mut said) => {
                             said.extend_from_slice(&buffer[..count]);
                             if said.len() < GRANT {
+                                first = Some(said);
                                 continue;
                             }
-                            self.read_grant(said);
-                            whole = first.take().expect("it was just there");
-                            &whole
+                            self.read_grant(&mut said);
+                            client.write_all(&said)
                         }
                     };
-                    if client.write_all(bytes).is_err() {
+                    if passed.is_err() {
                         return;
                     }
                 }

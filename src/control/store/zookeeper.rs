@@ -1,0 +1,247 @@
+//! The shared store: values in ZooKeeper, seen by all routers of a cluster.
+//!
+//! ```text
+//!   <base>/tokens/<first 4 hex digits of the key's MD5>/<key>
+//! ```
+//! A value that was read or written is remembered for a minute; whoever is about to write reads
+//! again first. With keys at hand values are encrypted, each bound to its key, by the first of them;
+//! all of them decrypt, so that keys can be changed one router after the other.
+
+use super::sealed::Keys;
+use super::{Expect, Store, StoreError, Stored};
+use crate::base::time::{Duration, Instant};
+use crate::control::cluster::zookeeper::client::{VALUE_BYTES_MAX, Verbs};
+use crate::control::cluster::zookeeper::{Client, Error, Mode};
+use crate::mesh::clock;
+use md5::{Digest, Md5};
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+/// Values remembered, and for how long.
+const REMEMBERED: usize = 1000;
+const REMEMBERED_FOR: Duration = Duration::from_secs(60);
+/// Longest key: a name of a node.
+const KEY_BYTES_MAX: usize = 512;
+
+/// A store in ZooKeeper, on a session of its own.
+#[derive(Debug)]
+pub struct Shared {
+    client: RefCell<Client>,
+    root: String,
+    keys: Keys,
+    known: RefCell<HashMap<String, (Instant, Option<Stored>)>>,
+}
+
+impl Shared {
+    /// A store below this node of these servers. Nothing is connected before it is used.
+    pub fn new(servers: Vec<String>, session: Duration, base: &str, keys: Keys) -> Self {
+        Self {
+            client: RefCell::new(Client::new(servers, session)),
+            root: format!("{base}/tokens"),
+            keys,
+            known: RefCell::default(),
+        }
+    }
+
+    /// As [`get`](Store::get), but what was read within the last minute will do.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn look(&self, key: &str) -> Result<Option<Stored>, StoreError> {
+        let known = self.known.borrow().get(key).cloned();
+        match known.filter(|(at, _)| clock::now() - *at < REMEMBERED_FOR) {
+            Some((_, stored)) => Ok(stored),
+            None => self.get(key),
+        }
+    }
+
+    fn remember(&self, key: &str, stored: Option<Stored>) {
+        let mut known = self.known.borrow_mut();
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert(key.to_owned(), (clock::now(), stored));
+    }
+
+    fn path(&self, key: &str) -> Result<String, StoreError> {
+        let right = !key.is_empty()
+            && key.len() <= KEY_BYTES_MAX
+            && !key.starts_with('.')
+            && !key.contains('/')
+            && !key.contains(char::is_control);
+        if !right {
+            let why = format!(
+                "the key {key:?} is none: it must not be empty or longer than {KEY_BYTES_MAX} \
+                 bytes, begin with a dot, or hold a slash or a control character"
+            );
+            return Err(StoreError::Refused(why));
+        }
+        Ok(format!("{}/{}/{key}", self.root, bucket(key)))
+    }
+
+    fn opened(&self, key: &str, value: &[u8], version: i32) -> Result<Stored, StoreError> {
+        let value = self.keys.open(key, value).map_err(StoreError::Failed)?;
+        Ok(Stored { value, version: version_of(version) })
+    }
+
+    /// The nodes above a key.
+    fn make_way(&self, key: &str) -> Result<(), StoreError> {
+        let mut client = self.client.borrow_mut();
+        let whole = format!("{}/{}", self.root, bucket(key));
+        let ends = whole.char_indices().skip(1).filter(|(_, it)| *it == '/').map(|(at, _)| at);
+        let ends: Vec<usize> = ends.chain([whole.len()]).collect();
+        for end in ends {
+            match client.create(&whole[..end], b"", Mode::Persistent) {
+                Ok(_) | Err(Error::NodeExists) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn create(&self, key: &str, path: &str, value: &[u8]) -> Result<(), Error> {
+        let made = self.client.borrow_mut().create(path, value, Mode::Persistent);
+        if made != Err(Error::NoNode) {
+            return made.map(drop);
+        }
+        self.make_way(key).map_err(|error| Error::Trouble(error.to_string()))?;
+        self.client.borrow_mut().create(path, value, Mode::Persistent).map(drop)
+    }
+
+    /// What is there, for whoever came too late.
+    fn conflict(&self, key: &str) -> StoreError {
+        match self.get(key) {
+            Ok(there) => StoreError::Conflict(there.map_or(0, |it| it.version)),
+            Err(error) => error,
+        }
+    }
+}
+
+impl Store for Shared {
+    fn get(&self, key: &str) -> Result<Option<Stored>, StoreError> {
+        let path = self.path(key)?;
+        let got = self.client.borrow_mut().get(&path);
+        let stored = match got {
+            Ok((value, stat)) => Some(self.opened(key, &value, stat.version)?),
+            Err(Error::NoNode) => None,
+            Err(error) => return Err(failed(error)),
+        };
+        self.client.borrow_mut().works();
+        self.remember(key, stored.clone());
+        Ok(stored)
+    }
+
+    fn put(&self, key: &str, value: &[u8], expect: Expect) -> Result<u64, StoreError> {
+        let path = self.path(key)?;
+        let sealed = self.keys.seal(key, value).map_err(StoreError::Failed)?;
+        if sealed.len() > VALUE_BYTES_MAX {
+            return Err(StoreError::TooLarge(value.len()));
+        }
+        let version = match expect {
+            Expect::Absent => None,
+            Expect::Version(version) => Some(node_version(version)),
+            Expect::Anything => self.get(key)?.map(|it| node_version(it.version)),
+        };
+        let done = match version {
+            None => self.create(key, &path, &sealed).map(|()| 0),
+            Some(version) => {
+                let set = self.client.borrow_mut().set(&path, &sealed, Some(version));
+                set.map(|it| it.version)
+            }
+        };
+        self.known.borrow_mut().remove(key);
+        match done {
+            Ok(version) => {
+                let version = version_of(version);
+                self.remember(key, Some(Stored { value: value.to_vec(), version }));
+                Ok(version)
+            }
+            Err(Error::NodeExists | Error::BadVersion | Error::NoNode) => Err(self.conflict(key)),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn delete(&self, key: &str, expect: Expect) -> Result<(), StoreError> {
+        let path = self.path(key)?;
+        let version = match expect {
+            Expect::Anything => None,
+            Expect::Version(version) => Some(node_version(version)),
+            Expect::Absent => {
+                return match self.get(key)? {
+                    None => Ok(()),
+                    Some(there) => Err(StoreError::Conflict(there.version)),
+                };
+            }
+        };
+        let done = self.client.borrow_mut().delete(&path, version);
+        self.known.borrow_mut().remove(key);
+        match done {
+            Ok(()) => Ok(()),
+            Err(Error::NoNode) if expect == Expect::Anything => Ok(()),
+            Err(Error::NoNode | Error::BadVersion) => Err(self.conflict(key)),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<(String, Stored)>, StoreError> {
+        let children = |path: &str| match self.client.borrow_mut().children(path) {
+            Ok(names) => Ok(names),
+            Err(Error::NoNode) => Ok(Vec::new()),
+            Err(error) => Err(failed(error)),
+        };
+        let mut found = Vec::new();
+        for bucket in children(&self.root)? {
+            for key in children(&format!("{}/{bucket}", self.root))? {
+                if key.starts_with(prefix)
+                    && let Some(stored) = self.get(&key)?
+                {
+                    found.push((key, stored));
+                }
+            }
+        }
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(found)
+    }
+}
+
+fn bucket(key: &str) -> String {
+    let hash = Md5::digest(key.as_bytes());
+    format!("{:02x}{:02x}", hash[0], hash[1])
+}
+
+/// A node's first version is 0, and that of a value 1.
+fn version_of(version: i32) -> u64 {
+    u64::try_from(i64::from(version) + 1).unwrap_or(0)
+}
+
+fn node_version(version: u64) -> i32 {
+    // One that no node has is refused by the server as any other wrong one.
+    i32::try_from(version).map_or(i32::MAX, |it| it - 1)
+}
+
+fn failed(error: Error) -> StoreError {
+    match error {
+        Error::TooLarge(bytes) => StoreError::TooLarge(bytes),
+        error => StoreError::Failed(format!("ZooKeeper: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_have_their_place_and_some_are_none() {
+        let servers = vec!["127.0.0.1:1".to_owned()];
+        let store = Shared::new(servers, Duration::from_secs(4), "/w", Keys::default());
+        let path = store.path("^SERVICE-ID#waiter-x").expect("right");
+        assert!(path.starts_with("/w/tokens/") && path.ends_with("/^SERVICE-ID#waiter-x"));
+        assert_eq!(path.len(), "/w/tokens/".len() + 4 + "/^SERVICE-ID#waiter-x".len());
+        for wrong in ["", ".hidden", "a/b", "a\nb", &"x".repeat(600)] {
+            assert!(matches!(store.path(wrong), Err(StoreError::Refused(_))), "{wrong}");
+        }
+        let large = store.put("k", &vec![0; VALUE_BYTES_MAX + 1], Expect::Absent);
+        assert!(matches!(large, Err(StoreError::TooLarge(_))), "said before anything is sent");
+        assert_eq!((version_of(0), node_version(1), node_version(u64::MAX)), (1, 0, i32::MAX));
+    }
+}
