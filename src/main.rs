@@ -6,6 +6,8 @@ use waiter::cmd::demo::{self, DemoArgs};
 use waiter::cmd::instance::{self, InstanceArgs};
 use waiter::cmd::load::{self, LoadArgs};
 use waiter::cmd::serve::{self, ServeArgs};
+use waiter::cmd::status::{self, ClusterArgs};
+use waiter::cmd::store::{self, StoreArgs};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -26,6 +28,10 @@ enum Command {
     Demo(DemoArgs),
     /// Send requests at a constant rate and tell how long the answers took.
     Load(LoadArgs),
+    /// Look at a cluster of routers.
+    Cluster(ClusterArgs),
+    /// Move what is stored between a data directory and ZooKeeper.
+    Store(StoreArgs),
     /// A test instance with knobs.
     #[command(hide = true)]
     Instance(InstanceArgs),
@@ -36,6 +42,8 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(*args),
         Command::Demo(args) => demo::run(&args),
         Command::Load(args) => load::run(&args),
+        Command::Cluster(args) => status::run(args),
+        Command::Store(args) => store::run(args),
         Command::Instance(args) => instance::run(args),
     }
 }

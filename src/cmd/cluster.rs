@@ -13,6 +13,7 @@ use crate::core::service::{Description, from_core, parse_static};
 use crate::mesh::{Fence, clock};
 use crate::wire::peer::{SECRET_BYTES_MIN, Secret};
 use rustix::rand::{GetRandomFlags, getrandom};
+use sha2::{Digest, Sha256};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
@@ -39,6 +40,8 @@ pub(super) struct Joined {
     pub(super) peers: Arc<Description>,
     /// Until when the schedulers may be given orders.
     pub(super) right: Fence,
+    /// From which the passwords of shared services follow, the same on all routers.
+    pub(super) password: String,
     /// The threads, as long as this lives.
     pub(super) threads: Threads,
 }
@@ -75,6 +78,8 @@ pub(super) fn join(
         return Ok(None);
     };
     let secret = secret(path, &config.cluster)?;
+    let password = Sha256::digest([b"waiter services ".as_slice(), &secret].concat());
+    let secret = Secret::new(&secret).map_err(|_| "the secret is too short".to_owned())?;
     let address = advertised(routers.advertise.as_deref(), listening)?;
     let told = events.clone();
     let hear = Box::new(move |heard| {
@@ -103,7 +108,8 @@ pub(super) fn join(
     let peers = format!("waiter-peers={};concurrency-level={CALLERS_MAX}", links.address());
     let peers = parse_static(&peers, &config.defaults).map_err(|fault| fault.message)?;
     let threads = Threads { _links: links, session: Some(session.thread) };
-    Ok(Some(Joined { cluster, peers: Arc::new(peers), right, threads }))
+    let password = format!("{password:x}");
+    Ok(Some(Joined { cluster, peers: Arc::new(peers), right, password, threads }))
 }
 
 /// The store that the settings name, as all routers of the cluster see it.
@@ -154,7 +160,7 @@ pub(super) fn new_id(prefix: Option<&str>) -> Result<RouterId, String> {
 }
 
 /// The secret of the cluster of this name. Routers of another name do not know it.
-fn secret(path: &Path, cluster: &str) -> Result<Secret, String> {
+fn secret(path: &Path, cluster: &str) -> Result<Vec<u8>, String> {
     let explain = |why: &dyn std::fmt::Display| {
         format!("cannot use the cluster's secret in {}: {why}", path.display())
     };
@@ -166,8 +172,7 @@ fn secret(path: &Path, cluster: &str) -> Result<Secret, String> {
             text.len()
         )));
     }
-    let named = [text, b"\0", cluster.as_bytes()].concat();
-    Secret::new(&named).map_err(|_| explain(&"it is too short"))
+    Ok([text, b"\0", cluster.as_bytes()].concat())
 }
 
 /// Where the others reach this router.

@@ -9,4 +9,6 @@ pub mod load;
 mod schedulers;
 pub mod serve;
 mod sockets;
+pub mod status;
+pub mod store;
 mod zookeeper;

@@ -1,6 +1,7 @@
 //! The schedulers of a router: started as the settings say.
 
 use crate::api::Look;
+use crate::cmd::cluster::Joined;
 use crate::cmd::host;
 use crate::config::{Auth, Config};
 use crate::control::data_dir::DataDir;
@@ -9,7 +10,7 @@ use crate::control::schedule::marathon::{self, Lease, Secret, Ways};
 use crate::control::schedule::{self, LocalScheduler};
 use crate::control::{Event, Runners};
 use crate::core::fact::Runner;
-use crate::mesh::{Fence, clock};
+use crate::mesh::clock;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, channel};
 use std::thread::{Builder, JoinHandle};
@@ -21,7 +22,7 @@ use std::thread::{Builder, JoinHandle};
 pub(super) fn start(
     config: &Config,
     data_dir: &DataDir,
-    right: Option<&Fence>,
+    joined: Option<&Joined>,
     events: &SyncSender<Event>,
 ) -> Result<Runners, String> {
     let mut runners = Runners::none();
@@ -40,7 +41,7 @@ pub(super) fn start(
             }
             Runner::Marathon => {
                 check_secret(config)?;
-                let settings = settings_of_marathon(config, data_dir, right);
+                let settings = settings_of_marathon(config, data_dir, joined);
                 marathon::start(&settings, ordered, reports)
             }
         };
@@ -88,11 +89,12 @@ fn check_secret(config: &Config) -> Result<(), String> {
 fn settings_of_marathon(
     config: &Config,
     data_dir: &DataDir,
-    right: Option<&Fence>,
+    joined: Option<&Joined>,
 ) -> marathon::Settings {
     let it = &config.marathon;
-    let lease = right
-        .cloned()
+    let secret_of_services = joined.map_or_else(|| data_dir.secret(), |it| &it.password);
+    let lease = joined
+        .map(|it| it.right.clone())
         .map_or_else(Lease::forever, |right| Lease(Arc::new(move || right.get() - clock::now())));
     marathon::Settings {
         ways: Ways {
@@ -105,7 +107,7 @@ fn settings_of_marathon(
         prefix: config.defaults.service_prefix.clone(),
         cluster: config.cluster.clone(),
         user: host::user(),
-        secret: data_dir.secret().to_owned(),
+        secret: secret_of_services.to_owned(),
         task_user: it.user.clone(),
         init: it.init.clone(),
         interval: it.poll,

@@ -155,8 +155,7 @@ impl Router {
         let prober = Prober::start(events.clone()).map_err(rings)?;
         let me = cluster::new_id(config.routers.id_prefix.as_deref())?;
         let joined = cluster::join(&config, &me, listeners[0].address, &events)?;
-        let right = joined.as_ref().map(|it| &it.right);
-        let runners = schedulers::start(&config, &data_dir, right, &events)?;
+        let runners = schedulers::start(&config, &data_dir, joined.as_ref(), &events)?;
         let router_id: Arc<str> = me.as_str().into();
         let kept = open_store(&config, &data_dir, &catalogue, &router_id)?;
         let mut plane = Plane::new(

@@ -13,7 +13,7 @@ fn leads(it: &Router) -> bool {
 fn routers(ensemble: &Ensemble, marathon: &Cluster, count: usize) -> Vec<Router> {
     let joining = ensemble.flags();
     let flags: Vec<&str> = joining.iter().map(String::as_str).collect();
-    let routers: Vec<Router> = (0..count).map(|_| marathon.router(&flags)).collect();
+    let routers: Vec<Router> = (0..count).map(|_| marathon.another(&flags)).collect();
     until_members(&routers.iter().collect::<Vec<_>>());
     until("somebody leads", PATIENCE, || routers.iter().any(leads).then_some(()));
     routers
@@ -25,7 +25,11 @@ fn a_service_of_marathon_is_everybodys_and_one_router_scales_it() {
     let marathon = Cluster::start(&[]);
     let routers = routers(&ensemble, &marathon, 3);
     let follower = routers.iter().position(|it| !leads(it)).expect("two follow");
-    let service = service("shared", "").with("max-instances", "3").with("min-instances", "1");
+    let service = service("shared", "")
+        .with("max-instances", "3")
+        .with("min-instances", "1")
+        .with("scaling-policy", "classic")
+        .with("scale-down-factor", "0.9");
     // Any router starts it; the others, and its owner among them, learn of it.
     routers[follower].ask(&service.get("/")).expect(200);
     for it in &routers {

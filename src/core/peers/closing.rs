@@ -22,6 +22,11 @@ impl Closing {
         self.deleting.iter()
     }
 
+    /// Whether somebody wants to delete it.
+    pub(super) fn is_closing(&self, service: &ServiceId) -> bool {
+        self.closing.contains_key(service)
+    }
+
     /// Those that are closed here, with nothing in use.
     pub(super) fn closed(&self) -> impl Iterator<Item = &ServiceId> {
         self.closing.iter().filter(|(_, closed)| **closed).map(|(id, _)| id)

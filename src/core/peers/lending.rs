@@ -138,7 +138,8 @@ impl Peers {
         let mut services = Vec::new();
         for (id, entry) in &mut self.table.services {
             entry.interest.retain(|_, at| now - *at <= late);
-            let calm = entry.waiting == 0 && entry.own_slots > 0;
+            let closing = self.closing.is_closing(id);
+            let calm = entry.waiting == 0 && entry.own_slots > 0 && !closing;
             if entry.balanced && calm && !entry.interest.is_empty() {
                 services.push(id.clone());
             }

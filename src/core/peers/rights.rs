@@ -313,8 +313,10 @@ impl Peers {
         let keep = self.settings.idle_keep;
         let services = &self.table.services;
         let idle: Vec<_> = {
-            let is_idle =
-                |held: &Held| services.get(&held.service).is_none_or(|it| now - it.active > keep);
+            let is_idle = |held: &Held| {
+                let unused = services.get(&held.service).is_none_or(|it| now - it.active > keep);
+                unused || self.closing.is_closing(&held.service)
+            };
             let held = self.held.iter().filter(|(_, it)| !it.returning && is_idle(it));
             held.map(|(loan, _)| loan.clone()).collect()
         };

@@ -47,8 +47,17 @@ impl Cluster {
         self.router_at(self.url(), flags)
     }
 
+    /// Starts another router before it, with a data directory of its own.
+    pub(crate) fn another(&self, flags: &[&str]) -> Router {
+        self.router_on(&data_dir(), self.url(), flags)
+    }
+
     /// As [`router`](Self::router), told these addresses of Marathon.
     pub(crate) fn router_at(&self, urls: &str, flags: &[&str]) -> Router {
+        self.router_on(&self.data_dir, urls, flags)
+    }
+
+    fn router_on(&self, data_dir: &Arc<TempDir>, urls: &str, flags: &[&str]) -> Router {
         let port = self.told["agentPort"].to_string();
         let ours = [
             ("--scheduler", "marathon"),
@@ -65,7 +74,7 @@ impl Cluster {
                 all.extend([name, value]);
             }
         }
-        Router::start_on(&self.data_dir, &all)
+        Router::start_on(data_dir, &all)
     }
 
     /// Where it is.

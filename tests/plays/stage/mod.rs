@@ -19,7 +19,7 @@ pub(crate) use ensemble::{Ensemble, SESSION, until_members};
 pub(crate) use flow::Flow;
 pub(crate) use instance::{Instance, fronted};
 pub(crate) use path::{Path, on};
-pub(crate) use process::{end_at_once, exists};
+pub(crate) use process::{Process, end_at_once, exists};
 pub(crate) use request::Request;
 pub(crate) use router::{Router, complaint, complaint_through, data_dir};
 pub(crate) use service::Service;
