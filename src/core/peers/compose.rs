@@ -141,7 +141,8 @@ impl Peers {
     fn lends_to(&self, to: &RouterId) -> Vec<Lend> {
         let closes = self.rules.has(Rule::ListClosing);
         let lends = self.links[to].lent.iter().map(|(loan, it)| {
-            let own = self.table.instances.get(&it.instance).is_some_and(|it| it.own);
+            let shared = self.table.instances.get(&it.instance);
+            let own = shared.is_some_and(|it| it.own && !it.recalled);
             Lend { loan: *loan, instance: it.instance.clone(), open: own || !closes }
         });
         lends.take(LOANS_MAX).collect()

@@ -1,9 +1,11 @@
 //! No instance is killed without its owner's consent.
 //!
-//! The leader asks the owner; the owner consents where nothing is in use, on loan or owed, after
-//! its home has locked the instance; then the leader orders the kill, and says when it is over and
-//! proved. Until then the owner keeps the lock, and both state the whole instance as a debt:
-//! should it get another owner, that one starts nothing on it.
+//! The leader asks the owner; the owner consents where nothing is in use, on loan or owed, after its
+//! home has locked the instance; then the leader orders the kill, and says when it is over and
+//! proved. Until then the owner keeps the lock, and both state the whole instance as a debt: should
+//! it get another owner, that one starts nothing on it. Loans that are idle must not keep the owner
+//! from its consent for ever: it calls them back, lends nothing of the instance meanwhile, and
+//! refuses if they do not come in half of the order's time.
 //!
 //! Must hold: a lock ends because its asker says that the kill is over, or, if the asker is never
 //! heard of again, a hold after the order's deadline; never by a time shorter than the order.
@@ -12,6 +14,7 @@ use crate::base::ids::{InstanceId, RouterId, ServiceId};
 use crate::base::time::{Duration, Instant};
 use crate::core::peers::document::{Consent, Kill, ORDERS_MAX};
 use crate::core::peers::machine::{Effect, Peers};
+use crate::core::peers::table::Shared;
 use std::collections::BTreeSet;
 
 /// A kill that is asked for here.
@@ -35,6 +38,8 @@ pub(super) struct Answer {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum State {
+    /// Loans are called back, until then.
+    Recalling(Instant),
     /// Home has been asked for the lock.
     Locking,
     /// Nobody wants it any more, and home has not answered.
@@ -117,6 +122,7 @@ impl Peers {
             self.answered(order, false, effects);
         }
         let me = self.me.clone();
+        self.lock_recalled(now, effects);
         let own = self.kills_of(&me, now);
         if !own.is_empty() || !self.answers.is_empty() {
             self.asked_by(&me, &own, now, effects);
@@ -161,11 +167,15 @@ impl Peers {
 
     /// Locks for a router that was written off last for the hold.
     pub(super) fn orphan_locks(&mut self, from: &RouterId) {
-        let theirs = self.answers.extract_if(.., |(it, _), _| it == from);
-        for (_, it) in theirs {
-            if it.state == State::Given {
-                let Answer { service, instance, until, .. } = it;
-                self.orphans.push(Orphan { service, instance, until });
+        let theirs: Vec<Answer> = {
+            let all = self.answers.extract_if(.., |(it, _), _| it == from);
+            all.map(|(_, it)| it).collect()
+        };
+        for Answer { service, instance, state, until } in theirs {
+            match state {
+                State::Given => self.orphans.push(Orphan { service, instance, until }),
+                State::Recalling(_) => self.recall(&instance, false),
+                State::Locking | State::Dropped | State::Refused => {}
             }
         }
     }
@@ -205,8 +215,10 @@ impl Peers {
         }
         for order in over {
             let it = self.answers.remove(&(from.clone(), order)).expect("it was just seen");
-            if it.state == State::Given {
-                self.unlock(&it.service, &it.instance, effects);
+            match it.state {
+                State::Given => self.unlock(&it.service, &it.instance, effects),
+                State::Recalling(_) => self.recall(&it.instance, false),
+                State::Locking | State::Dropped | State::Refused => {}
             }
         }
         for kill in kills {
@@ -219,17 +231,57 @@ impl Peers {
     fn consider(&mut self, from: &RouterId, kill: &Kill, now: Instant, effects: &mut Vec<Effect>) {
         let left = Duration::from_millis(u64::from(kill.left_ms));
         let busy = self.answers.values().any(|it| it.instance == kill.instance);
-        let may = self.is_clear(&kill.instance) && !busy && self.answers.len() < ORDERS_MAX;
+        let may = !busy && self.answers.len() < ORDERS_MAX;
         let shared = self.table.instances.get(&kill.instance);
         let Some(service) = shared.map(|it| it.service.clone()) else { return };
-        let state = if may { State::Locking } else { State::Refused };
-        if may {
+        let lent_alone = shared.is_some_and(Shared::is_lent_alone);
+        let state = if may && self.is_clear(&kill.instance) {
             effects.push(Effect::Lock(service.clone(), kill.instance.clone()));
-        }
+            State::Locking
+        } else if may && lent_alone {
+            self.recall(&kill.instance, true);
+            State::Recalling(now + left / 2)
+        } else {
+            State::Refused
+        };
         let until = now + left + self.settings.lock_hold;
         let answer = Answer { service, instance: kill.instance.clone(), state, until };
         self.answers.insert((from.clone(), kill.order), answer);
         self.dirty_all();
+    }
+
+    /// Loans are to come back, or are as they were.
+    fn recall(&mut self, instance: &InstanceId, recalled: bool) {
+        if let Some(it) = self.table.instances.get_mut(instance) {
+            it.recalled = recalled;
+        }
+        self.refresh(instance);
+        self.dirty_all();
+    }
+
+    /// Has what came back locked, and refuses where loans did not come back in time.
+    fn lock_recalled(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let recalling: Vec<((RouterId, u64), InstanceId, Instant)> = {
+            let all = self.answers.iter();
+            all.filter_map(|(key, it)| match it.state {
+                State::Recalling(until) => Some((key.clone(), it.instance.clone(), until)),
+                _ => None,
+            })
+            .collect()
+        };
+        for (key, instance, until) in recalling {
+            let clear = self.is_clear(&instance);
+            let waits = self.table.instances.get(&instance).is_some_and(Shared::is_lent_alone);
+            if !clear && waits && now < until {
+                continue;
+            }
+            self.recall(&instance, false);
+            let it = self.answers.get_mut(&key).expect("it was just listed");
+            it.state = if clear { State::Locking } else { State::Refused };
+            if clear {
+                effects.push(Effect::Lock(it.service.clone(), instance));
+            }
+        }
     }
 
     /// Whether nobody else can have anything in use on an instance that is owned.
@@ -267,7 +319,7 @@ impl Peers {
 impl Answer {
     fn verdict(&self) -> Option<bool> {
         match self.state {
-            State::Locking | State::Dropped => None,
+            State::Recalling(_) | State::Locking | State::Dropped => None,
             State::Given => Some(true),
             State::Refused => Some(false),
         }

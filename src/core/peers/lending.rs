@@ -16,7 +16,8 @@ impl Peers {
     pub fn granted(&mut self, ticket: u64, seat: Seat, now: Instant, effects: &mut Vec<Effect>) {
         let claim = self.forget_ticket(ticket);
         let id = seat.instance().id(seat.service());
-        let may_lend = self.table.instances.get(&id).is_some_and(|it| it.own && !self.shut);
+        let shared = self.table.instances.get(&id);
+        let may_lend = shared.is_some_and(|it| it.own && !it.recalled && !self.shut);
         match claim.filter(|(to, _)| may_lend && self.may_borrow(to, now)) {
             Some((to, _)) => self.lend(&to, id, seat),
             None => effects.push(Effect::Settle(seat)),

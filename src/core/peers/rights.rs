@@ -97,7 +97,12 @@ impl Peers {
         let raised = limit > word.limit();
         if it.own {
             word.set_limit(limit);
-            word.open(Gate::Foreign);
+            // What is called back is not lent again, as if it were borrowed.
+            if it.recalled {
+                word.close(Gate::Foreign);
+            } else {
+                word.open(Gate::Foreign);
+            }
         } else {
             word.close(Gate::Foreign);
             word.set_limit(limit);

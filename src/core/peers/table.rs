@@ -39,6 +39,8 @@ pub(super) struct Shared {
     pub(super) locked: bool,
     /// Its kill has been consented to, and was ordered or may be.
     pub(super) dying: bool,
+    /// What is lent of it is called back, and no more is lent.
+    pub(super) recalled: bool,
     /// The scheduler knows it.
     pub(super) present: bool,
     /// What ran here when it was won, by another right.
@@ -144,6 +146,7 @@ impl Table {
             loans: Vec::new(),
             locked: false,
             dying: false,
+            recalled: false,
             present: true,
             inherited: 0,
             debt: 0,
@@ -269,6 +272,14 @@ impl Table {
         if *count == 0 {
             entry.owners.remove(owner);
         }
+    }
+}
+
+impl Shared {
+    /// Whether nothing but loans keeps it from being locked.
+    pub(super) fn is_lent_alone(&self) -> bool {
+        let lent = self.own && self.lent > 0 && self.owed == 0 && !self.locked;
+        lent && u32::from(self.instance.word.used()) == self.lent
     }
 }
 
