@@ -6,6 +6,7 @@
 
 use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::{Duration, Instant};
+use crate::control::cluster::Cluster;
 use crate::control::mutations::Mutation;
 use crate::control::plane::Plane;
 use crate::core::catalogue::Done;
@@ -14,7 +15,8 @@ use crate::core::letter::Command;
 use crate::mesh::clock;
 use std::sync::mpsc::Sender;
 
-/// An order to kill takes no longer; the owner keeps its lock until it hears of the end.
+/// An order to kill takes no longer, nor than a sixth of a session, for it must end within the
+/// lease; the owner keeps its lock until it hears of the end.
 const KILL_TIME: Duration = Duration::from_secs(2);
 /// Instances of a service whose owners are asked, one after the other, before the next cycle.
 const CHOICES: usize = 8;
@@ -22,6 +24,12 @@ const CHOICES: usize = 8;
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
 /// A home that could not close a service is asked again after this.
 const CLOSE_AGAIN: Duration = Duration::from_millis(100);
+
+impl Cluster {
+    fn kill_time(&self) -> Duration {
+        self.session.map_or(KILL_TIME, |it| KILL_TIME.min(it / 6))
+    }
+}
 
 impl Plane {
     /// An instance of a shared service is to be killed: home names one, then its owner is asked.
@@ -38,7 +46,7 @@ impl Plane {
             return;
         };
         asked.push(instance.clone());
-        let order = cluster.peers.ask_kill(&instance, KILL_TIME, clock::now());
+        let order = cluster.peers.ask_kill(&instance, cluster.kill_time(), clock::now());
         cluster.kills.insert(instance, order);
     }
 
@@ -55,7 +63,7 @@ impl Plane {
             }
         };
         let now = clock::now();
-        let may = cluster.lease.order(KILL_TIME, cluster.size(), now).is_some();
+        let may = cluster.lease.order(cluster.kill_time(), cluster.size(), now).is_some();
         if given && may {
             self.mutations.insert(service.clone(), Mutation::Killing(instance.clone()));
             self.order(&service, Order::Kill(instance.clone()));
