@@ -123,6 +123,7 @@ fn settings() -> Settings {
         trust_forwarded: vec!["127.0.0.0/8".parse().expect("a block")],
         launches: true,
         half_close: HalfClose::Gone,
+        peers: None,
         queues: Queues::new(&Limits::PRODUCTION),
         clients: Clients::new(1, Accept::Balanced),
     }
