@@ -97,6 +97,14 @@ impl WrittenRouters {
     }
 
     pub(super) fn resolve(&self, mistakes: &mut Mistakes) -> Routers {
+        let found = self.resolve_of(mistakes);
+        if given(self.zookeeper.as_ref()).is_none() {
+            alone(&found, mistakes);
+        }
+        found
+    }
+
+    fn resolve_of(&self, mistakes: &mut Mistakes) -> Routers {
         let zookeeper = self.servers(mistakes);
         let secret_file = path(self.cluster_secret_file.as_ref());
         if !zookeeper.is_empty() && secret_file.is_none() {
@@ -198,6 +206,34 @@ impl Routers {
     }
 }
 
+/// A router that is alone is asked for nothing that only a cluster has: it would have no effect.
+fn alone(found: &Routers, mistakes: &mut Mistakes) {
+    let usual = WrittenRouters::default().resolve_of(&mut Mistakes::default()).to_written();
+    let asked = found.to_written();
+    let number = |it: Option<u64>| it.map(|it| it.to_string());
+    let file = |it: Option<PathBuf>| it.map(|it| it.display().to_string());
+    let keys = [
+        ("zookeeper-base", asked.zookeeper_base, usual.zookeeper_base),
+        (
+            "zookeeper-session-ms",
+            number(asked.zookeeper_session_ms),
+            number(usual.zookeeper_session_ms),
+        ),
+        ("min-routers", number(asked.min_routers), number(usual.min_routers)),
+        ("router-id-prefix", asked.router_id_prefix, usual.router_id_prefix),
+        ("advertise", asked.advertise, usual.advertise),
+        ("cluster-secret-file", file(asked.cluster_secret_file), file(usual.cluster_secret_file)),
+        ("isolated", asked.isolated, usual.isolated),
+        ("distribution", asked.distribution, usual.distribution),
+        ("store-keys-file", file(asked.store_keys_file), file(usual.store_keys_file)),
+    ];
+    for (key, asked, usual) in keys {
+        if let Some(asked) = asked.filter(|it| Some(it) != usual.as_ref()) {
+            mistakes.add(key, asked, "it is of a cluster; say where ZooKeeper is, with zookeeper");
+        }
+    }
+}
+
 /// Whether the second of two words is written; the first is meant if nothing is.
 fn either(key: &str, text: Option<&String>, words: [&str; 2], mistakes: &mut Mistakes) -> bool {
     let Some(text) = text else { return false };
@@ -256,6 +292,26 @@ mod tests {
         assert_eq!(it.zookeeper, ["a:2181", "b:2182"]);
         assert_eq!(it.id_prefix.as_deref(), Some("me-host-example"));
         assert!(it.stops_alone && !it.balanced);
+    }
+
+    #[test]
+    fn what_only_a_cluster_has_is_refused_without_one() {
+        let lone = WrittenRouters {
+            zookeeper_base: Some("/x".into()),
+            zookeeper_session_ms: Some(2000),
+            min_routers: Some(2),
+            router_id_prefix: Some("a".into()),
+            advertise: Some("10.0.0.1:1".into()),
+            cluster_secret_file: Some("secret".into()),
+            isolated: Some("stop".into()),
+            distribution: Some("simple".into()),
+            store_keys_file: Some("keys".into()),
+            ..WrittenRouters::default()
+        };
+        let told = resolve(&lone).expect_err("it is alone");
+        assert_eq!(told.len(), 9, "{told:#?}");
+        let cure = "it is of a cluster; say where ZooKeeper is, with zookeeper";
+        assert!(told.iter().all(|it| it.ends_with(cure)), "{told:#?}");
     }
 
     #[test]

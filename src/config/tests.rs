@@ -36,6 +36,16 @@ static = ['a=127.0.0.1:1;concurrency-level=2']
 ports = '20000-20001'
 hostname = ['my.example', '[::2]']
 cluster = 'c'
+zookeeper = 'zk1:2181,zk2:2181'
+zookeeper-base = '/w/x'
+zookeeper-session-ms = 600000
+min-routers = 256
+router-id-prefix = 'r'
+advertise = '10.0.0.1:80'
+cluster-secret-file = '/secret'
+isolated = 'stop'
+distribution = 'simple'
+store-keys-file = '/keys'
 service-prefix = 'p-'
 launch-from = ['10.0.0.0/8']
 trust-forwarded = ['10.1.0.0/16']
@@ -189,7 +199,7 @@ fn every_number_has_a_least_and_a_greatest_value() {
             assert!(mistakes.len() == 1 && mistakes[0].starts_with(&begin), "{mistakes:?}");
         }
     }
-    assert_eq!(numbers, 31);
+    assert_eq!(numbers, 33);
     // The command line takes more digits than a file.
     let mut written = Written { broken_service_timeout_mins: Some(u64::MAX), ..Written::default() };
     written.bounds.max_waiting = Some(u64::MAX);

@@ -20,11 +20,10 @@ pub enum Route<T> {
 }
 
 /// Pages of the router at any host and with any headers.
-const ALWAYS: [&[u8]; 8] = [
+const ALWAYS: [&[u8]; 7] = [
     b"/app-name",
     b"/service-id",
     b"/token",
-    b"/waiter-ping",
     b"/.well-known/auth/expires-at",
     b"/.well-known/auth/keep-alive",
     b"/.well-known/oidc/v1/openid-enabled",
@@ -82,7 +81,7 @@ fn is_always_api(path: &[u8]) -> bool {
             && ALWAYS.contains(&path);
     };
     let begins = |words: &[&[u8]]| words.iter().any(|it| rest.starts_with(it));
-    path == b"/waiter-ping"
+    matches!(rest, b"ping" | b"peers")
         || begins(&[b"auth/", b"consent", b"interstitial"])
         || rest.strip_prefix(b"async/").is_some_and(is_async)
 }
@@ -177,6 +176,8 @@ mod tests {
             ("/app-name", "bench", vec![cmd], Ok(Api)),
             ("/waiter-ping", "a.example", vec![cmd], Ok(Api)),
             ("/waiter-pings", "localhost", vec![cmd], Ok(Headers)),
+            ("/waiter-peers", "10.9.9.9:9091", vec![], Ok(Api)),
+            ("/waiter-peers/", "10.9.9.9", vec![], unknown),
             ("/oidc/v1/callback", "", vec![cmd], Ok(Api)),
             ("/.well-known/auth/keep-alive", "x", vec![], Ok(Api)),
             ("/waiter-async/status/1/2", "x", vec![cmd], Ok(Api)),

@@ -1,19 +1,23 @@
 //! Where a request goes: the shell around `core::route` and the description of services.
 //!
+//! Routers of the cluster call like any client. Only what asks for their protocol, and for nothing
+//! else, is handed over to the thread that talks to them; all who come there are strangers to it.
+//!
 //! A service that is described by headers is parsed once per shard: the cache is asked by the exact
 //! bytes of the headers, so two requests never share an entry that differ in one.
 
 use crate::base::address::SocketAddr;
 use crate::base::fault::{Class, Fault};
 use crate::base::ids::ServiceId;
+use crate::base::time::Duration;
 use crate::core::launch::{Claim, may_launch};
 use crate::core::route::{Route, route};
-use crate::core::service::{Description, Tuning, fingerprint, from_headers};
+use crate::core::service::{ClientAbort, Description, Tuning, fingerprint, from_headers};
 use crate::core::world::World;
 use crate::exchange::Plan;
 use crate::shard::settings::Settings;
 use crate::wire::head::Head;
-use crate::wire::peer::PATH;
+use crate::wire::peer::{PATH, PROTOCOL};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -22,6 +26,10 @@ use std::sync::Arc;
 const REMEMBERED: usize = 4096;
 const REMEMBERED_BYTES: usize = 4 << 20;
 
+/// Those who talk to other routers say something ten times a second, and give up one that is silent
+/// before this is over.
+const PEER_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Where a request goes.
 #[derive(Debug)]
 pub enum Admission {
@@ -29,16 +37,18 @@ pub enum Admission {
     Call,
     /// To a service.
     Service(Plan),
+    /// Another router calls: to those who talk to it. It is no request of any service's.
+    Peer(Plan),
     /// Nowhere.
     Refused(Fault),
 }
 
 impl Admission {
-    /// The service it goes to.
+    /// The service it goes to, and is counted for.
     pub fn service(&self) -> Option<&ServiceId> {
         match self {
             Self::Service(plan) => Some(&plan.service),
-            Self::Call | Self::Refused(_) => None,
+            Self::Call | Self::Peer(_) | Self::Refused(_) => None,
         }
     }
 }
@@ -61,7 +71,7 @@ impl Admissions {
         world: &World,
     ) -> Admission {
         if let Some(peers) = settings.peers.as_ref().filter(|_| head.path() == PATH.as_bytes()) {
-            return Admission::Service(plan(peers, None, head, settings));
+            return admit_peer(peers, head, settings);
         }
         let found =
             route(head.path(), head.authority(), head.fields.iter(), &settings.hosts, |name| {
@@ -127,6 +137,32 @@ fn admit_call(head: &Head, peer: SocketAddr, settings: &Settings) -> Admission {
         Ok(()) => Admission::Call,
         Err(fault) => Admission::Refused(fault),
     }
+}
+
+/// Another router asks for the protocol of routers. Its times are the router's own: no header and no
+/// flag for requests may cut it off while it talks.
+fn admit_peer(peers: &Description, head: &Head, settings: &Settings) -> Admission {
+    let asks = |it: &[u8]| it.trim_ascii().eq_ignore_ascii_case(PROTOCOL.as_bytes());
+    let is_peer = head.method == http::Method::GET
+        && head.switches
+        && head.fields.get(b"upgrade").is_some_and(asks);
+    if !is_peer {
+        let text = format!("Routers of the cluster meet here: GET with Upgrade: {PROTOCOL}");
+        return Admission::Refused(Fault::new(Class::BadRequest, text));
+    }
+    Admission::Peer(Plan {
+        service: peers.id.clone(),
+        description: None,
+        launched: false,
+        client_abort: ClientAbort::Cut,
+        tuning: Tuning {
+            queue_timeout: PEER_TIMEOUT,
+            first_byte_timeout: PEER_TIMEOUT,
+            streaming_timeout: PEER_TIMEOUT,
+            tunnel_idle_timeout: PEER_TIMEOUT,
+            ..Tuning::new(&settings.limits)
+        },
+    })
 }
 
 fn claim(head: &Head, peer: SocketAddr) -> Claim<'_> {

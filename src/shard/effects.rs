@@ -123,6 +123,10 @@ impl<E: Engine> Shard<E> {
             self.tell(key, Event::NoOther);
             return;
         }
+        if self.settings.is_of_peers(&self.exchanges[key].exchange.plan().service) {
+            self.tell(key, Event::Refused(Why::RouterFull)); // it calls again
+            return;
+        }
         let bytes = served.exchange.queued_bytes();
         if !self.settings.queues.enter(bytes) {
             self.tell(key, Event::Refused(Why::RouterFull));
@@ -402,6 +406,10 @@ impl<E: Engine> Shard<E> {
 
     /// Gives a slot back; home hears of it if it must.
     pub(super) fn give_back_seat(&mut self, seat: Seat, outcome: Outcome) {
+        // What strangers do where routers meet says nothing of those they are handed over to: these
+        // never rest, not even until home is asked, or anybody could keep the routers apart.
+        let is_of_peers = self.settings.is_of_peers(seat.service());
+        let outcome = if is_of_peers { Outcome::Unused } else { outcome };
         let home = self.home(seat.service());
         let plain = !outcome.is_failure();
         if matches!(outcome, Outcome::InstanceError | Outcome::Unreachable) {
@@ -426,7 +434,7 @@ impl<E: Engine> Shard<E> {
     }
 
     /// An exchange panicked: both connections close, the slot is given back.
-    pub(super) fn abandon(&mut self, key: ExchangeKey) {
+    fn abandon(&mut self, key: ExchangeKey) {
         self.todo.retain(|(of, _)| *of != key);
         let ways = [Side::Client, Side::Instance].map(|side| self.exchanges[key].way(side));
         self.withdraw_if_waiting(key);

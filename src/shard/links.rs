@@ -228,7 +228,9 @@ impl<E: Engine> Shard<E> {
         self.connections[link].streams.push((stream, key));
         self.attempt(key, |exchange, now, effects| match admission {
             Admission::Call => exchange.call(head, visit, now, effects),
-            Admission::Service(plan) => exchange.begin(head, visit, plan, now, effects),
+            Admission::Service(plan) | Admission::Peer(plan) => {
+                exchange.begin(head, visit, plan, now, effects);
+            }
             Admission::Refused(fault) => exchange.refuse(head, visit, &fault, now, effects),
         });
     }
@@ -262,11 +264,20 @@ impl<E: Engine> Shard<E> {
     /// remembered of others is not trusted any more.
     fn admit(&mut self, head: &Head, peer: SocketAddr) -> Admission {
         let (settings, world) = (&self.settings, &self.world);
-        guarded(|| self.admissions.admit(head, peer, settings, world)).unwrap_or_else(|_| {
-            tracing::error!("admission panicked; one request is refused");
-            self.admissions = Admissions::default();
-            Admission::Refused(Fault::new(Class::Internal, "A defect of the router"))
-        })
+        let admitted = guarded(|| self.admissions.admit(head, peer, settings, world));
+        match admitted {
+            // It would stay for good.
+            Ok(Admission::Peer(_)) if self.draining != Draining::No => {
+                let text = "This router is ending, and calls the others itself";
+                Admission::Refused(Fault::new(Class::Draining, text))
+            }
+            Ok(admission) => admission,
+            Err(_) => {
+                tracing::error!("admission panicked; one request is refused");
+                self.admissions = Admissions::default();
+                Admission::Refused(Fault::new(Class::Internal, "A defect of the router"))
+            }
+        }
     }
 
     /// Flushes every connection touched, and tells the driver what each needs.
@@ -403,16 +414,19 @@ impl<E: Engine> Shard<E> {
         }
     }
 
-    /// Routers that have called are connected for good: they are called from here now.
+    /// Routers that have called stay for good, and are not waited for: they are called from here
+    /// now.
     fn cut_peers(&mut self) {
-        let Some(peers) = self.settings.peers.as_ref().map(|it| it.id.clone()) else { return };
-        let is_peer = |it: &Served| it.exchange.seat().is_some_and(|it| *it.service() == peers);
+        let settings = &self.settings;
+        let is_peer =
+            |it: &Served| it.exchange.service().is_some_and(|it| settings.is_of_peers(it));
         let keys: Vec<ExchangeKey> = {
             let all = self.exchanges.iter();
             all.filter(|(_, it)| is_peer(it)).map(|(key, _)| key).collect()
         };
         for key in keys {
-            self.abandon(key);
+            self.tell(key, Event::From(Side::Client, Part::Cut(&Cause::Abandoned)));
+            self.carry_out();
         }
     }
 

@@ -1,6 +1,6 @@
 //! What all shards of a router are told at their start, and never changes.
 
-use crate::base::ids::ShardId;
+use crate::base::ids::{ServiceId, ShardId};
 use crate::base::limits::Limits;
 use crate::core::route::Hosts;
 use crate::core::service::{Defaults, Description};
@@ -29,11 +29,19 @@ pub struct Settings {
     /// Whether a client that has closed its sending side still wants its answer.
     pub half_close: HalfClose,
     /// Where routers that call are handed over, as a service of one server; none: it is alone.
+    /// Nothing is counted for it, nobody waits for it, and its server never rests.
     pub peers: Option<Arc<Description>>,
     /// What all queues of the router hold together.
     pub queues: Queues,
     /// Clients of each shard, and whether they are spread.
     pub clients: Clients,
+}
+
+impl Settings {
+    /// Whether this is what routers that call are handed over to.
+    pub fn is_of_peers(&self, service: &ServiceId) -> bool {
+        self.peers.as_ref().is_some_and(|it| it.id == *service)
+    }
 }
 
 /// Requests that wait on this router, and their memory: two counts that all shards write, on lines

@@ -18,6 +18,8 @@ pub struct Tuning {
     /// The instance takes the next byte of the request's body within this time
     /// (`x-waiter-streaming-timeout`, ms).
     pub streaming_timeout: Duration,
+    /// A tunnel in which nothing moves is kept this long.
+    pub tunnel_idle_timeout: Duration,
     /// The response tells how it was served (`x-waiter-debug`, whatever its value).
     pub debug: bool,
 }
@@ -29,6 +31,7 @@ impl Tuning {
             queue_timeout: limits.queue_timeout,
             first_byte_timeout: limits.first_byte_timeout,
             streaming_timeout: limits.streaming_timeout,
+            tunnel_idle_timeout: limits.tunnel_idle_timeout,
             debug: false,
         }
     }

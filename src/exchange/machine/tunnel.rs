@@ -52,10 +52,11 @@ impl Exchange {
     /// How long nothing may move. If the instance has ended, only the client's end is missing: it
     /// must not hold the slot of an instance that may be gone.
     pub(super) fn tunnel_patience(&self) -> Duration {
+        let idle_timeout = self.plan().tuning.tunnel_idle_timeout;
         if self.answered.ended {
-            self.limits.body_idle_timeout.min(self.limits.tunnel_idle_timeout)
+            self.limits.body_idle_timeout.min(idle_timeout)
         } else {
-            self.limits.tunnel_idle_timeout
+            idle_timeout
         }
     }
 }

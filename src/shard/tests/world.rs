@@ -99,6 +99,8 @@ pub(super) struct Setup {
     pub(super) service: &'static str,
     pub(super) habit: Habit,
     pub(super) accept: Accept,
+    /// The service is where other routers are handed over.
+    pub(super) is_of_peers: bool,
 }
 
 impl Default for Setup {
@@ -110,6 +112,7 @@ impl Default for Setup {
             service: "bench=10.0.0.1:80;concurrency-level=8",
             habit: Habit::Manual,
             accept: Accept::Plain,
+            is_of_peers: false,
         }
     }
 }
@@ -524,8 +527,9 @@ fn give(shard: &mut Shard<Memory>, remote: &mut Remote, sip: usize, now: Instant
 }
 
 pub(super) fn settings(setup: &Setup) -> Settings {
+    let peers = parse_static(setup.service, &Defaults::default()).expect("a service");
     Settings {
-        peers: None,
+        peers: setup.is_of_peers.then(|| Arc::new(peers)),
         queues: Queues::new(&setup.limits),
         clients: Clients::new(setup.shards, setup.accept),
         limits: setup.limits.clone(),

@@ -94,6 +94,10 @@ pub(super) struct Connection {
     sent: usize,
     document: Option<Box<Document>>,
     counters: Option<Box<Counters>>,
+    /// Frames that have arrived whole, and that were begun.
+    pub(super) frames: (u64, u64),
+    /// Bytes that have arrived, and that have left.
+    pub(super) bytes: (u64, u64),
 }
 
 /// Who this router is.
@@ -129,12 +133,19 @@ impl Connection {
             sent: 0,
             document: None,
             counters: None,
+            frames: (0, 0),
+            bytes: (0, 0),
         }
     }
 
     /// Whether both sides have proved themselves.
     pub(super) fn is_proven(&self) -> bool {
         matches!(self.stage, Stage::Proven(_))
+    }
+
+    /// Whether the other has said something since it proved itself.
+    pub(super) fn has_spoken(&self) -> bool {
+        self.frames.0 > 0
     }
 
     /// Whether something waits to be written.
@@ -187,6 +198,7 @@ impl Connection {
                 Ok(0) => return Err(Fault::Broken(ErrorKind::UnexpectedEof.into())),
                 Ok(count) => {
                     total += count;
+                    self.bytes.0 += count as u64;
                     self.heard = own.now;
                     self.look(own, &nonce, &mut hear)?;
                 }
@@ -270,6 +282,7 @@ impl Connection {
                     let Some((payload, count)) = opened else { break };
                     let peer = self.peer.clone().expect("who has proved himself has a name");
                     hear(read(peer, payload)?);
+                    self.frames.0 += 1;
                     used += count;
                     continue;
                 }
@@ -279,6 +292,9 @@ impl Connection {
             self.since = own.now;
         }
         self.inbox.drain(..used);
+        if self.inbox.is_empty() {
+            self.inbox.shrink_to(CHUNK); // few documents are so long
+        }
         let bound = if self.is_proven() { FRAME_BYTES_MAX + FRAME_MORE } else { GREETING_MAX };
         if self.inbox.len() > bound + CHUNK {
             return Err(Fault::Mistrusted(Mistrust::TooLong));
@@ -297,13 +313,17 @@ impl Connection {
             while self.sent < self.outbox.len() {
                 match self.socket.write(&self.outbox[self.sent..]) {
                     Ok(0) => return Err(Fault::Broken(ErrorKind::WriteZero.into())),
-                    Ok(count) => self.sent += count,
+                    Ok(count) => {
+                        self.sent += count;
+                        self.bytes.1 += count as u64;
+                    }
                     Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
                     Err(error) => return Err(Fault::Broken(error)),
                 }
             }
             self.outbox.clear();
+            self.outbox.shrink_to(CHUNK);
             self.sent = 0;
             let Stage::Proven(channels) = &mut self.stage else { return Ok(()) };
             let mut payload = Vec::new();
@@ -321,6 +341,7 @@ impl Connection {
                 continue;
             }
             channels.out.seal(&payload, &mut self.outbox);
+            self.frames.1 += 1;
         }
     }
 }
@@ -353,4 +374,44 @@ fn first_line(bytes: &[u8]) -> String {
 fn two(bytes: &[u8]) -> Option<(Nonce, Tag)> {
     let (first, rest) = bytes.split_first_chunk::<32>()?;
     Some((*first, *rest.first_chunk::<32>()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::time::Date;
+    use proptest::prelude::*;
+    use std::net::TcpListener;
+
+    /// A connection of a caller, and the caller's end.
+    fn called() -> (Connection, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let far = TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
+        let (near, _) = listener.accept().expect("somebody connected");
+        near.set_nonblocking(true).expect("an option");
+        (Connection::called(near, Instant(0)), far)
+    }
+
+    const ASK: &[u8] = b"GET /waiter-peers HTTP/1.1\r\n\r\n";
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Whatever strangers say: they prove nothing, nothing is heard of them, and what is kept
+        /// of them has a bound.
+        #[test]
+        fn strangers_are_not_heard(
+            asks in any::<bool>(),
+            said in prop::collection::vec(any::<u8>(), 0..20_000),
+        ) {
+            let (mut near, mut far) = called();
+            let bytes = if asks { [ASK, &said].concat() } else { said };
+            far.write_all(&bytes).expect("it is read from or fits");
+            let secret = Secret::new(b"0123456789abcdef").expect("long enough");
+            let me = RouterId::new("me");
+            let own = Own { me: &me, secret: &secret, now: Instant(1), date: Date(1) };
+            let _ = near.readable(&own, || [7; 32], |it| panic!("heard {it:?}"));
+            prop_assert!(!near.is_proven() && near.inbox.len() <= GREETING_MAX + CHUNK);
+        }
+    }
 }

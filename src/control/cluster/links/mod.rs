@@ -9,18 +9,23 @@
 //! The router with the lower id calls; the other calls too if it has heard nothing for a while, for
 //! the first may not know where it is. Of two proven connections that of the lower id stays, and of
 //! two by one caller the newer: both sides choose alike, so that neither closes what the other
-//! keeps.
+//! keeps. Pauses between calls grow until the other has said something: who has only proved himself
+//! may not know this router yet, and close again.
 //!
 //! Must hold: what arrives is handed on only in the name that was proved. A document that cannot be
 //! written when the next comes is replaced by it. Everything that is kept for a connection has a
 //! bound, and so has the number of those that have not proved themselves.
 
 mod connection;
+mod status;
 mod thread;
+
+pub use status::{Proven, Reached, Refused, Status};
 
 use crate::base::ids::RouterId;
 use crate::control::cluster::{Heard, Tell};
 use crate::wire::peer::Secret;
+use arc_swap::ArcSwap;
 use rustix::event::{EventfdFlags, eventfd};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -39,6 +44,7 @@ pub struct Links {
     tells: Sender<Tell>,
     bell: Arc<OwnedFd>,
     address: SocketAddr,
+    shown: Arc<ArcSwap<Status>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -61,13 +67,19 @@ impl Links {
         let bell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let (tells, told) = channel();
         let thread = Thread::new(me, secret, hear, listener, bell.clone(), told)?;
+        let shown = thread.shown();
         let thread = Builder::new().name("peers".into()).spawn(move || thread.run())?;
-        Ok(Self { tells, bell, address, thread: Some(thread) })
+        Ok(Self { tells, bell, address, shown, thread: Some(thread) })
     }
 
     /// Where shards hand over who comes to [`PATH`](crate::wire::peer::PATH).
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How things are, or were half a second ago.
+    pub fn status(&self) -> Arc<Status> {
+        self.shown.load_full()
     }
 
     /// A way to tell it something.

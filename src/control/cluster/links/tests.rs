@@ -45,6 +45,16 @@ fn until_heard(from: &Side, (to, other): (&str, &Side), seq: u64) -> RouterId {
     panic!("nothing was heard");
 }
 
+fn until_shown(side: &Side, is_so: impl Fn(&Status) -> bool) {
+    for _ in 0..400 {
+        if is_so(&side.links.status()) {
+            return;
+        }
+        let _ = side.heard.recv_timeout(Duration::from_millis(20));
+    }
+    panic!("{:?}", side.links.status());
+}
+
 #[test]
 fn each_hears_the_other_in_its_proven_name() {
     let (a, b) = (side("a", b"0123456789abcdef"), side("b", b"0123456789abcdef"));
@@ -52,6 +62,8 @@ fn each_hears_the_other_in_its_proven_name() {
     b.links.way().tell(Tell::Routers(vec![member("a", &a)]));
     assert_eq!(until_heard(&a, ("b", &b), 1).as_str(), "a");
     assert_eq!(until_heard(&b, ("a", &a), 2).as_str(), "b");
+    let is_proven = |it: &Proven| it.frames.0 > 0 && it.frames.1 > 0 && it.bytes.0 > it.frames.0;
+    until_shown(&a, |it| it.routers[0].link.as_ref().is_some_and(is_proven));
     let counters = counters::Exchange::default();
     assert!(counters.document(&RouterId::new("b")).is_none(), "nobody is a member");
 }
@@ -79,6 +91,7 @@ fn another_secret_is_not_believed() {
         assert!(b.heard.recv_timeout(Duration::from_millis(20)).is_err());
         assert!(a.heard.try_recv().is_err());
     }
+    until_shown(&a, |it| it.refused.forged > 0 && it.routers[0].last_error.is_some());
 }
 
 #[test]
@@ -117,4 +130,38 @@ fn a_router_that_ended_is_found_again() {
     a.links.way().tell(Tell::Routers(vec![member("b", &again)]));
     again.links.way().tell(Tell::Routers(vec![member("a", &a)]));
     assert_eq!(until_heard(&a, ("b", &again), 2).as_str(), "a");
+}
+
+/// What is said on a connection is heard without another call: neither side has closed it.
+#[test]
+fn a_connection_stays() {
+    for _ in 0..20 {
+        let (a, b) = (side("a", b"0123456789abcdef"), side("b", b"0123456789abcdef"));
+        a.links.way().tell(Tell::Routers(vec![member("b", &b)]));
+        b.links.way().tell(Tell::Routers(vec![member("a", &a)]));
+        assert_eq!(until_heard(&a, ("b", &b), 1).as_str(), "a");
+        assert_eq!(until_heard(&b, ("a", &a), 2).as_str(), "b");
+        for next in 3..6 {
+            a.links.way().tell(Tell::Document(RouterId::new("b"), document(next)));
+            let heard = || match b.heard.recv_timeout(PATIENCE).expect("it stays") {
+                Heard::Document(_, it) => it.seq,
+                Heard::Counters(..) => 0,
+            };
+            let first = std::iter::repeat_with(heard).find(|seq| *seq > 1);
+            assert_eq!(first, Some(next), "each is heard once");
+        }
+    }
+}
+
+/// One that is not known there yet is called again after pauses that grow, not at once.
+#[test]
+fn who_is_not_known_yet_calls_seldom_and_is_heard_once_it_is() {
+    let (a, b) = (side("a", b"0123456789abcdef"), side("b", b"0123456789abcdef"));
+    a.links.way().tell(Tell::Routers(vec![member("b", &b)]));
+    for seq in 1..20 {
+        a.links.way().tell(Tell::Document(RouterId::new("b"), document(seq)));
+        let _ = b.heard.recv_timeout(Duration::from_millis(20));
+    }
+    b.links.way().tell(Tell::Routers(vec![member("a", &a)]));
+    assert_eq!(until_heard(&a, ("b", &b), 20).as_str(), "a");
 }

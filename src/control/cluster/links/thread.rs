@@ -2,16 +2,19 @@
 
 use super::Hear;
 use super::connection::{Connection, Fault, Own};
+use super::status::{Proven, Reached, Refused, Status};
 use crate::base::ids::RouterId;
 use crate::base::time::{Duration, Instant};
 use crate::control::cluster::Tell;
 use crate::core::peers::Member;
+use crate::core::peers::document::ROUTERS_MAX;
 use crate::mesh::clock;
 use crate::wire::peer::{Nonce, Secret};
+use arc_swap::ArcSwap;
 use rustix::event::{Timespec, epoll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 use rustix::rand::{GetRandomFlags, getrandom};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -33,6 +36,8 @@ const STRANGERS_MAX: usize = 64;
 const SWEEP: Duration = Duration::from_millis(50);
 /// One complaint about a router in this time.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+/// What is shown is this old at most.
+const SHOW_EVERY: Duration = Duration::from_millis(500);
 
 const BELL: u64 = 0;
 const LISTENER: u64 = 1;
@@ -46,6 +51,10 @@ struct Wanted {
     /// When it is called next, and the pause before the call after that.
     next_call: Instant,
     pause: Duration,
+    /// It was said that there is a connection, and not yet that it broke.
+    is_told: bool,
+    /// Why the last connection ended, or none came about.
+    last_error: Option<String>,
 }
 
 /// All connections.
@@ -61,7 +70,12 @@ pub(super) struct Thread {
     connections: HashMap<u64, Connection>,
     next: u64,
     next_sweep: Instant,
+    /// No callers are taken in until the next sweep: there are no descriptors for them.
+    rests: bool,
     complained: BTreeMap<String, Instant>,
+    refused: Refused,
+    shown: Arc<ArcSwap<Status>>,
+    next_show: Instant,
 }
 
 impl Thread {
@@ -89,8 +103,17 @@ impl Thread {
             connections: HashMap::new(),
             next: LISTENER + 1,
             next_sweep: Instant(0),
+            rests: false,
             complained: BTreeMap::new(),
+            refused: Refused::default(),
+            shown: Arc::default(),
+            next_show: Instant(0),
         })
+    }
+
+    /// Where it shows how things are.
+    pub(super) fn shown(&self) -> Arc<ArcSwap<Status>> {
+        self.shown.clone()
     }
 
     /// Runs until it is told to end.
@@ -128,6 +151,10 @@ impl Thread {
                 self.next_sweep = now + SWEEP;
                 self.sweep(now);
             }
+            if now >= self.next_show {
+                self.next_show = now + SHOW_EVERY;
+                self.show();
+            }
         }
     }
 
@@ -148,11 +175,18 @@ impl Thread {
     fn want(&mut self, routers: Vec<Member>) {
         let now = clock::now();
         let mut before = std::mem::take(&mut self.wanted);
-        for router in routers {
+        let me = self.me.clone();
+        for router in routers.into_iter().filter(|it| it.id != me).take(ROUTERS_MAX) {
             let known = before.remove(&router.id);
             let first = if self.me < router.id { now } else { now + PATIENCE };
-            let fresh =
-                Wanted { address: String::new(), link: None, next_call: first, pause: PAUSE.0 };
+            let fresh = Wanted {
+                address: String::new(),
+                link: None,
+                next_call: first,
+                pause: PAUSE.0,
+                is_told: false,
+                last_error: None,
+            };
             let wanted = self.wanted.entry(router.id).or_insert(known.unwrap_or(fresh));
             wanted.address = router.address;
         }
@@ -172,9 +206,19 @@ impl Thread {
     }
 
     fn accept(&mut self) {
-        while let Ok((socket, _)) = self.listener.accept() {
+        loop {
+            let socket = match self.listener.accept() {
+                Ok((socket, _)) => socket,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    // Most likely no descriptor is left; the listener would wake at once again.
+                    self.complain("callers", &format!("they cannot be taken in: {error}"));
+                    return self.listen(epoll::EventFlags::empty());
+                }
+            };
             let strangers = self.connections.values().filter(|it| !it.calls && !it.is_proven());
             if strangers.count() >= STRANGERS_MAX {
+                self.refused.crowded += 1;
                 self.complain("strangers", "too many callers have not proved themselves");
                 continue; // it closes
             }
@@ -182,6 +226,13 @@ impl Thread {
                 self.insert(Connection::called(socket, clock::now()));
             }
         }
+    }
+
+    /// What the listener wakes for.
+    fn listen(&mut self, interest: epoll::EventFlags) {
+        self.rests = interest.is_empty();
+        let data = epoll::EventData::new_u64(LISTENER);
+        let _ = epoll::modify(&self.epoll, &self.listener, data, interest); // it is in there
     }
 
     fn insert(&mut self, connection: Connection) -> u64 {
@@ -209,7 +260,7 @@ impl Thread {
         let (me, secret) = (self.me.clone(), self.secret.clone());
         let own = Own { me: &me, secret: &secret, now: clock::now(), date: clock::date() };
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        let proven = connection.is_proven();
+        let (proven, silent) = (connection.is_proven(), !connection.has_spoken());
         let ends = epoll::EventFlags::HUP | epoll::EventFlags::ERR;
         let mut done = Ok(());
         if flags.intersects(epoll::EventFlags::OUT | ends) {
@@ -222,8 +273,11 @@ impl Thread {
         if let Err(fault) = done {
             return self.end(id, &fault);
         }
-        if !proven && self.connections[&id].is_proven() {
+        if !proven && self.connections.get(&id).is_some_and(Connection::is_proven) {
             self.proven(id);
+        }
+        if silent && self.connections.get(&id).is_some_and(Connection::has_spoken) {
+            self.spoke(id);
         }
         self.arm(id);
     }
@@ -237,10 +291,8 @@ impl Thread {
             self.connections.remove(&id);
             return;
         };
-        wanted.pause = PAUSE.0;
         let Some(old) = wanted.link else {
             wanted.link = Some(id);
-            tracing::info!(router = %peer, "connected to a router");
             return;
         };
         let by_lower = |it: &Connection| it.calls == (self.me < peer);
@@ -253,27 +305,47 @@ impl Thread {
         self.connections.remove(&goes);
     }
 
+    /// The first that a router says on a proven connection. Before, it may not know this router
+    /// yet and close again; so pauses go on growing until here.
+    fn spoke(&mut self, id: u64) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        let Some(wanted) = connection.peer.as_ref().and_then(|it| self.wanted.get_mut(it)) else {
+            return;
+        };
+        if wanted.link == Some(id) {
+            wanted.pause = PAUSE.0;
+            if !std::mem::replace(&mut wanted.is_told, true) {
+                let router = connection.peer.as_ref().map(RouterId::as_str);
+                tracing::info!(router, "connected to a router");
+            }
+        }
+    }
+
     /// A connection is over.
     fn end(&mut self, id: u64, fault: &Fault) {
         let Some(connection) = self.connections.remove(&id) else { return };
         let now = clock::now();
         let peer = connection.peer.as_ref();
-        let was_link = peer.and_then(|it| self.wanted.get_mut(it)).is_some_and(|wanted| {
-            let was = wanted.link == Some(id);
-            if was {
-                wanted.link = None;
-                wanted.next_call = now
-                    + if self.me < *peer.expect("it is wanted") {
-                        Duration::ZERO
-                    } else {
-                        PATIENCE
-                    };
-            }
-            was
-        });
+        self.refused.count(fault);
+        if let Some(wanted) = peer.and_then(|it| self.wanted.get_mut(it)) {
+            wanted.last_error = Some(fault.to_string());
+        }
+        let mut is_news = false;
+        if let Some((peer, wanted)) = peer.and_then(|it| Some((it, self.wanted.get_mut(it)?)))
+            && wanted.link == Some(id)
+        {
+            wanted.link = None;
+            let own_turn = if self.me < *peer { Duration::ZERO } else { PATIENCE };
+            // One that never spoke is called no sooner than the pause allows.
+            wanted.next_call = match connection.has_spoken() {
+                true => now + own_turn,
+                false => wanted.next_call.max(now + own_turn),
+            };
+            is_news = std::mem::replace(&mut wanted.is_told, false);
+        }
         let who = peer.map_or_else(|| "a caller".to_owned(), ToString::to_string);
         match fault {
-            Fault::Broken(error) if was_link => {
+            Fault::Broken(error) if is_news => {
                 tracing::warn!(router = who, %error, "the connection to a router broke");
             }
             Fault::Broken(_) if peer.is_none() => {}
@@ -292,6 +364,17 @@ impl Thread {
         }
     }
 
+    fn show(&self) {
+        let one = |(id, it): (&RouterId, &Wanted)| Reached {
+            id: id.clone(),
+            address: it.address.clone(),
+            link: it.link.and_then(|it| self.connections.get(&it)).map(Proven::of),
+            last_error: it.last_error.clone(),
+        };
+        let routers = self.wanted.iter().map(one).collect();
+        self.shown.store(Arc::new(Status { routers, refused: self.refused }));
+    }
+
     /// Closes what is late, and calls whom there is no connection to.
     fn sweep(&mut self, now: Instant) {
         let late: Vec<(u64, io::ErrorKind)> = {
@@ -303,25 +386,35 @@ impl Thread {
         for (id, kind) in late {
             self.end(id, &Fault::Broken(kind.into()));
         }
-        let due =
-            |it: &&mut Wanted| it.link.is_none() && it.next_call <= now && !it.address.is_empty();
+        if self.rests {
+            self.listen(epoll::EventFlags::IN);
+        }
+        let calling: BTreeSet<RouterId> = {
+            let all = self.connections.values();
+            all.filter(|it| it.calls).filter_map(|it| it.peer.clone()).collect()
+        };
+        let due = |id: &RouterId, it: &Wanted| {
+            let is_missed = it.link.is_none() && it.next_call <= now && !it.address.is_empty();
+            is_missed && !calling.contains(id)
+        };
         let mut calls = Vec::new();
-        for (id, wanted) in &mut self.wanted {
-            let mut wanted = Some(wanted).filter(due);
-            let calling =
-                self.connections.values().any(|it| it.calls && it.peer.as_ref() == Some(id));
-            if let Some(it) = wanted.take().filter(|_| !calling) {
-                it.next_call = now + it.pause;
-                it.pause = (it.pause * 2).min(PAUSE.1);
-                calls.push((id.clone(), it.address.clone()));
-            }
+        for (id, it) in self.wanted.iter_mut().filter(|(id, it)| due(id, it)) {
+            it.next_call = now + it.pause / 2 + jitter(it.pause / 2);
+            it.pause = (it.pause * 2).min(PAUSE.1);
+            calls.push((id.clone(), it.address.clone()));
         }
         for (id, address) in calls {
             match dial(&address) {
                 Ok(socket) => {
                     self.insert(Connection::call(socket, id, address, now));
                 }
-                Err(error) => self.complain(id.as_str(), &format!("{address}: {error}")),
+                Err(error) => {
+                    let error = format!("{address}: {error}");
+                    self.complain(id.as_str(), &error);
+                    if let Some(wanted) = self.wanted.get_mut(&id) {
+                        wanted.last_error = Some(error);
+                    }
+                }
             }
         }
     }
@@ -354,6 +447,11 @@ fn dial(address: &str) -> io::Result<TcpStream> {
         Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(socket.into()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// A part of a pause, so that routers that lost each other at one time do not all call at one time.
+fn jitter(most: Duration) -> Duration {
+    most * u32::from(nonce()[0]) / u32::from(u8::MAX)
 }
 
 fn nonce() -> Nonce {
