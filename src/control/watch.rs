@@ -1,18 +1,27 @@
 //! Whom the prober checks.
 
 use crate::base::address::SocketAddr;
-use crate::base::ids::InstanceId;
+use crate::base::ids::{InstanceId, ServiceId};
 use crate::control::plane::Plane;
 use crate::control::prober::{Health, Probe, Target};
 use crate::core::aggregator::{Instance, State};
 use crate::core::service::Origin;
-use std::collections::HashSet;
+use std::collections::HashMap;
+
+/// Whom the prober checks, by service: what one service costs does not grow with the others.
+pub(super) type Watched = HashMap<ServiceId, HashMap<InstanceId, Health>>;
 
 impl Plane {
-    pub(super) fn forget(&mut self, instance: &InstanceId) {
-        self.watched.remove(instance);
-        self.failures.remove(instance);
-        self.prober.tell(Probe::Forget(instance.clone()));
+    /// A service is gone, and all its instances with it.
+    pub(super) fn forget(&mut self, service: &ServiceId) {
+        for instance in self.watched.remove(service).into_iter().flatten() {
+            self.forget_one(instance.0);
+        }
+    }
+
+    fn forget_one(&mut self, instance: InstanceId) {
+        self.failures.remove(&instance);
+        self.prober.tell(Probe::Forget(instance));
     }
 
     /// Tells the prober whom to check.
@@ -21,30 +30,28 @@ impl Plane {
         if matches!(state.description.origin, Origin::Static { checked: false, .. }) {
             return;
         }
-        let mut present = HashSet::new();
+        let mut before = self.watched.remove(id).unwrap_or_default();
+        let mut present = HashMap::new();
         let healthy = state.healthy.iter().map(|it| (it, Health::Serving));
         for (it, health) in healthy.chain(state.unhealthy.iter().map(|it| (it, Health::Down))) {
             let instance = &it.fact.id;
-            present.insert(instance);
-            match self.watched.insert(instance.clone(), health) {
+            match before.remove(instance) {
                 Some(before) if before == health => {}
                 Some(_) => self.prober.tell(Probe::Known(instance.clone(), health)),
                 None => {
+                    // Once it is known where it listens.
+                    let Some(target) = self.target(state, it, health) else { continue };
                     self.launches.launched += u64::from(!state.description.is_static());
-                    if let Some(target) = self.target(state, it, health) {
-                        self.prober.tell(Probe::Watch(Box::new(target)));
-                    }
+                    self.prober.tell(Probe::Watch(Box::new(target)));
                 }
             }
+            present.insert(instance.clone(), health);
         }
-        let gone: Vec<InstanceId> = self
-            .watched
-            .keys()
-            .filter(|it| it.service() == id.as_str() && !present.contains(it))
-            .cloned()
-            .collect();
-        for instance in gone {
-            self.forget(&instance);
+        for instance in before.into_keys() {
+            self.forget_one(instance);
+        }
+        if !present.is_empty() {
+            self.watched.insert(id.clone(), present);
         }
     }
 
