@@ -246,7 +246,7 @@ impl<R: Fn(Report)> Worker<R> {
         let outcome = self.flow(|flow| flow.reconcile(service, tasks));
         match outcome {
             Outcome::Done => {
-                tracing::info!(%service, tasks, "the number of instances did not fit; looked after");
+                tracing::info!(%service, tasks, "the number of instances did not fit");
             }
             outcome => tracing::warn!(
                 %service, tasks, ?outcome,
@@ -268,8 +268,8 @@ pub(super) fn service_of(order: &Order) -> ServiceId {
     }
 }
 
-/// What follows from an outcome, after so many tries and so long: since it was ordered, or, of a kill
-/// of which nothing is known, since its deadline.
+/// What follows from an outcome, after so many tries and so long: since it was ordered, or, of a
+/// kill of which nothing is known, since its deadline.
 fn next(order: &Order, outcome: Outcome, tries: u32, age: Duration) -> Next {
     use Outcome::{Done, Locked, NotNow, Pending, Refused, Unknown};
     match (order, outcome) {
