@@ -68,7 +68,7 @@ fn who_does_not_end_is_killed_after_its_grace_with_its_whole_group() {
     let child = stage.wait("a child", || {
         fs::read_to_string(format!("{folder}/child")).ok()?.trim().parse().ok()
     });
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     stage.call("DELETE", "/v2/apps/x", Value::Null);
     stage.wait("its state", || {
         (stage.get("/v2/tasks")["tasks"][0]["state"] == "TASK_KILLING").then_some(())
