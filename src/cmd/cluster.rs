@@ -156,7 +156,7 @@ pub(super) fn new_id(prefix: Option<&str>) -> Result<RouterId, String> {
         return Err("the system gives no random bytes for the router's id".to_owned());
     }
     let id = format!("{:032x}", u128::from_be_bytes(bytes));
-    Ok(RouterId::new(&prefix.map_or(id.clone(), |it| format!("{it}-{id}"))))
+    Ok(RouterId::new(&prefix.map_or_else(|| id.clone(), |it| format!("{it}-{id}"))))
 }
 
 /// The secret of the cluster of this name. Routers of another name do not know it.

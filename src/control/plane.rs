@@ -12,10 +12,11 @@ use crate::control::books::Books;
 use crate::control::cluster::Cluster;
 use crate::control::event::Event;
 use crate::control::mutations::Mutation;
-use crate::control::prober::{Health, Prober};
+use crate::control::prober::Prober;
 use crate::control::publisher::Publisher;
 use crate::control::runners::Runners;
 use crate::control::shelf::Shelf;
+use crate::control::watch::Watched;
 use crate::core::aggregator::{Aggregator, DeploymentRules, State};
 use crate::core::autoscaler::{Autoscaler, Rules};
 use crate::core::catalogue::{self, Demand};
@@ -67,8 +68,7 @@ pub struct Plane {
     pub(super) mutations: HashMap<ServiceId, Mutation>,
     /// Services that the scheduler has been told to create and has not listed yet.
     pub(super) creating: HashSet<ServiceId>,
-    /// Instances that are there; how those are believed to be that are checked here.
-    pub(super) watched: HashMap<InstanceId, Option<Health>>,
+    pub(super) watched: Watched,
     pub(super) scalings: HashMap<ServiceId, catalogue::Scaling>,
     pub(super) failures: HashMap<InstanceId, u32>,
     pub(super) launches: catalogue::Launches,
@@ -123,7 +123,7 @@ impl Plane {
             broken,
             mutations: HashMap::new(),
             creating: HashSet::new(),
-            watched: HashMap::new(),
+            watched: Watched::new(),
             scalings: HashMap::new(),
             failures: HashMap::new(),
             launches: catalogue::Launches::default(),
@@ -350,11 +350,7 @@ impl Plane {
         self.undivide(id);
         self.publisher.remove(id);
         self.scalings.remove(id);
-        let gone: Vec<InstanceId> =
-            self.watched.keys().filter(|it| it.service() == id.as_str()).cloned().collect();
-        for instance in gone {
-            self.forget(&instance);
-        }
+        self.forget(id);
     }
 
     /// Orders something of the scheduler that runs this service.

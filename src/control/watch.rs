@@ -1,19 +1,29 @@
 //! Whom the prober checks.
 
 use crate::base::address::SocketAddr;
-use crate::base::ids::InstanceId;
+use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::Instant;
 use crate::control::plane::Plane;
 use crate::control::prober::{Health, Probe, Target};
 use crate::core::aggregator::{Instance, State};
 use crate::core::service::Origin;
-use std::collections::HashSet;
+use std::collections::HashMap;
+
+/// Instances that are there, by service, and how those are believed to be that are checked here:
+/// what one service costs does not grow with the others.
+pub(super) type Watched = HashMap<ServiceId, HashMap<InstanceId, Option<Health>>>;
 
 impl Plane {
-    pub(super) fn forget(&mut self, instance: &InstanceId) {
-        self.watched.remove(instance);
-        self.failures.remove(instance);
-        self.prober.tell(Probe::Forget(instance.clone()));
+    /// A service is gone, and all its instances with it.
+    pub(super) fn forget(&mut self, service: &ServiceId) {
+        for instance in self.watched.remove(service).into_iter().flatten() {
+            self.forget_one(instance.0);
+        }
+    }
+
+    fn forget_one(&mut self, instance: InstanceId) {
+        self.failures.remove(&instance);
+        self.prober.tell(Probe::Forget(instance));
     }
 
     /// Tells the prober whom to check.
@@ -22,19 +32,28 @@ impl Plane {
         if matches!(state.description.origin, Origin::Static { checked: false, .. }) {
             return;
         }
-        let mut present = HashSet::new();
+        let mut before = self.watched.remove(id).unwrap_or_default();
+        let mut present = HashMap::new();
         let healthy = state.healthy.iter().map(|it| (it, Health::Serving));
         for (it, health) in healthy.chain(state.unhealthy.iter().map(|it| (it, Health::Down))) {
             let instance = &it.fact.id;
-            present.insert(instance);
-            self.launches.launched += u64::from(self.is_launched_anew(state, instance));
+            let known = before.remove(instance);
+            if known.is_none() {
+                // Once it is known where it listens.
+                if self.target(state, it, health).is_none() {
+                    continue;
+                }
+                self.launches.launched += u64::from(!state.description.is_static());
+            }
+            let known = known.flatten();
             if !self.checks(state, instance, now) {
-                if let Some(Some(_)) = self.watched.insert(instance.clone(), None) {
+                if known.is_some() {
                     self.prober.tell(Probe::Forget(instance.clone()));
                 }
+                present.insert(instance.clone(), None);
                 continue;
             }
-            match self.watched.insert(instance.clone(), Some(health)).flatten() {
+            match known {
                 Some(before) if before == health => {}
                 Some(_) => self.prober.tell(Probe::Known(instance.clone(), health)),
                 None => {
@@ -43,20 +62,14 @@ impl Plane {
                     }
                 }
             }
+            present.insert(instance.clone(), Some(health));
         }
-        let gone: Vec<InstanceId> = self
-            .watched
-            .keys()
-            .filter(|it| it.service() == id.as_str() && !present.contains(it))
-            .cloned()
-            .collect();
-        for instance in gone {
-            self.forget(&instance);
+        for instance in before.into_keys() {
+            self.forget_one(instance);
         }
-    }
-
-    fn is_launched_anew(&self, state: &State, instance: &InstanceId) -> bool {
-        !state.description.is_static() && !self.watched.contains_key(instance)
+        if !present.is_empty() {
+            self.watched.insert(id.clone(), present);
+        }
     }
 
     fn target(&self, state: &State, it: &Instance, health: Health) -> Option<Target> {

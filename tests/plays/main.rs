@@ -21,6 +21,7 @@ mod launching;
 mod marathon;
 mod marathon_doubt;
 mod marathon_orders;
+mod marathon_ways;
 mod messages;
 mod order;
 mod pages;

@@ -245,16 +245,39 @@ fn services_choose_between_two_schedulers() {
 }
 
 #[test]
-fn who_asks_is_known_and_a_new_token_is_read() {
-    use std::fs;
-    let cluster = Cluster::start(&["--token", "right"]);
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("token");
-    fs::write(&path, "wrong").expect("written");
-    let flag = format!("token:{}", path.display());
-    let router = cluster.router(&["--marathon-auth", &flag]);
-    until_view(&router, "stale");
-    fs::write(&path, "right\n").expect("written");
-    until_view(&router, "fresh");
-    router.ask(&service("known", "").get("/")).expect(200);
+fn a_service_that_is_found_where_it_does_not_belong_is_ended_there() {
+    let cluster = Cluster::start(&[]);
+    let mut router = cluster.router(&[]);
+    let moved = router.ask(&service("moved", "").get("/")).expect(200).instance();
+    let stays = service("stays", "").with("scheduler", "marathon");
+    let stayed = router.ask(&stays.get("/")).expect(200).instance();
+    router.terminate();
+    assert_eq!(router.wait(PATIENCE), Some(0));
+    drop(router);
+    let router = cluster.router(&["--scheduler", "local,marathon"]);
+    until("it is ended", PATIENCE, || cluster.app("moved").is_none().then_some(()));
+    until("its process too", PATIENCE, || (!exists(moved)).then_some(()));
+    assert!(router.process.said().contains("a misplaced service is ended"));
+    assert_eq!(router.ask(&stays.get("/")).expect(200).instance(), stayed);
+}
+
+#[test]
+fn marathon_s_word_takes_an_instance_out_and_the_router_s_own_check_brings_it_back() {
+    let cluster = Cluster::start(&[]);
+    let router = cluster.router(&[]);
+    let service = service("doubted", "").with("min-instances", "2");
+    router.ask(&service.get("/")).expect(200);
+    let healthy = || router.active("doubted").iter().filter(|it| it["healthy?"] == true).count();
+    until("two serve", PATIENCE, || (healthy() == 2).then_some(()));
+    let processes = cluster.processes();
+    cluster.fault(&json!({"do": "edit", "path": "/v2/apps", "list": "healthCheckResults",
+        "set": {"alive": false, "consecutiveFailures": 3}}));
+    let out = || router.process.said().matches("is no longer healthy").count();
+    until("both are taken out", PATIENCE, || (out() == 2).then_some(()));
+    // Their own checks pass: they serve again, although Marathon goes on complaining.
+    until("both are back", PATIENCE, || (healthy() == 2).then_some(()));
+    for _ in 0..20 {
+        router.ask(&service.get("/")).expect(200);
+    }
+    assert_eq!((out(), cluster.processes()), (2, processes), "once each, and nobody was killed");
 }

@@ -68,9 +68,17 @@ const LIST: &str = "/v2/apps";
 #[test]
 fn answers_that_cannot_be_had_or_understood_make_the_view_stale() {
     let scene = Scene::new(&[]);
-    for (code, body) in
-        [(500, "json"), (502, "html"), (503, "html"), (503, "json"), (503, "empty"), (504, "empty")]
-    {
+    for (code, body) in [
+        (500, "json"),
+        (502, "html"),
+        (503, "html"),
+        (503, "json"),
+        (503, "empty"),
+        (504, "empty"),
+        (302, "empty"),
+        (307, "html"),
+        (404, "html"),
+    ] {
         scene.endures(&status("GET", LIST, code, body), "stale");
     }
     for fault in [
@@ -121,24 +129,39 @@ fn answers_that_lack_too_much_are_doubted() {
 #[test]
 fn an_old_list_brings_nothing_back_and_takes_nothing_away() {
     let scene = Scene::new(&["--marathon-doubt-secs", "60"]);
-    let extra = service("extra", "");
-    router_deletes(&scene, &extra);
+    let gone = service("gone", "");
+    let first = scene.router.ask(&gone.get("/")).expect(200).instance();
+    let grown = service("grown", "").with("max-instances", "3").with("idle-timeout-secs", "600");
+    scene.router.ask(&grown.get("/")).expect(200);
     scene.cluster.fault(&json!({"do": "stale-list", "path": LIST}));
-    let young = service("young", "");
-    // It is created while the list is old, and comes to light when that ends.
-    let mut connection = scene.router.connect();
-    connection.send(&young.get("/"));
-    scene_traffic(&scene, Duration::from_secs(1));
-    scene.cluster.no_faults();
-    connection.response().expect("an answer").expect(200);
-    assert!(scene.processes.iter().all(|it| exists(*it)));
-}
-
-fn router_deletes(scene: &Scene, service: &Service) {
-    let first = scene.router.ask(&service.get("/")).expect(200).instance();
-    let id = scene.router.service_id("extra").expect("listed");
+    // What happens from here on, the list does not know.
+    let id = scene.router.service_id("gone").expect("listed");
     scene.router.ask(&Request::of("DELETE", &format!("/apps/{id}"))).expect(200);
     until("it ends", PATIENCE, || (!exists(first)).then_some(()));
+    let mut connection = scene.router.connect();
+    connection.send(&service("young", "").get("/"));
+    scene_traffic(&scene, Duration::from_secs(2));
+    assert_eq!(scene.router.service_id("gone"), None, "it was brought back");
+    scene.cluster.no_faults();
+    connection.response().expect("an answer").expect(200);
+    // Once it was seen to have grown, an older list does not take that away.
+    let all = "/v2/apps?embed=apps.tasks&embed=apps.counts&embed=apps.deployments";
+    let (_, old) = scene.cluster.ask("GET", all, &Value::Null);
+    let id = scene.router.service_id("grown").expect("listed");
+    let grow = json!({"instances": 3});
+    assert_eq!(scene.cluster.ask("PUT", &format!("/v2/apps/{id}"), &grow).0, 200);
+    let healthy = |count: usize| {
+        let active = scene.router.active("grown");
+        (active.iter().filter(|it| it["healthy?"] == true).count() == count).then_some(())
+    };
+    until("it has grown", PATIENCE, || healthy(3));
+    scene.cluster.fault(&status("GET", LIST, 200, &old.to_string()));
+    until_view(&scene.router, "doubted");
+    scene_traffic(&scene, Duration::from_secs(1));
+    assert_eq!(healthy(3), Some(()), "they were taken away");
+    scene.cluster.no_faults();
+    until_view(&scene.router, "fresh");
+    assert!(scene.processes.iter().all(|it| exists(*it)));
 }
 
 fn scene_traffic(scene: &Scene, time: Duration) {
@@ -148,6 +171,7 @@ fn scene_traffic(scene: &Scene, time: Duration) {
             let instance = scene.router.ask(&service.get("/")).expect(200).instance();
             assert!(scene.processes.contains(&instance));
         }
+        pause_until(now() + Duration::from_millis(20)); // another play runs beside this one
     }
 }
 
@@ -171,6 +195,7 @@ fn tasks_with_odd_words_do_no_harm() {
     for set in [
         json!({"ports": null}),
         json!({"ports": [0]}),
+        json!({"ports": [9, 9]}), // all at one address, where nobody listens
         json!({"host": null}),
         json!({"ports": "none"}),
     ] {
@@ -192,7 +217,7 @@ fn a_marathon_that_hangs_for_a_while_is_not_missed() {
     let scene = Scene::new(&["--gc-interval-ms", "200"]);
     scene.cluster.fault(&json!({"do": "hang"}));
     until_view(&scene.router, "stale");
-    scene.serves_on_silently(Duration::from_secs(12));
+    scene.serves_on_silently(Duration::from_mins(1));
     scene.cluster.no_faults();
     until_view(&scene.router, "fresh");
     scene.serves_on(Duration::from_secs(1));
@@ -231,8 +256,15 @@ fn a_marathon_that_lost_its_state_is_believed_in_time_and_services_come_anew() {
 #[test]
 fn events_that_fall_silent_are_not_relied_on() {
     let scene = Scene::new(&[]);
+    let hints = || {
+        scene.router.page("/state/scheduler")["state"]["views"]["marathon"]["event-stream"].clone()
+    };
+    until("they come", PATIENCE, || (hints() == "coming").then_some(()));
     scene.cluster.faults("POST", "/events/silence", &json!({"on": true}));
-    scene.serves_on(Duration::from_secs(1));
-    let third = service("third", "");
-    scene.router.ask(&third.get("/")).expect(200);
+    scene.router.ask(&service("third", "").get("/")).expect(200);
+    // The connection stays, and nothing comes, not even a heartbeat: it counts as ended.
+    until("the silence is heard", Duration::from_secs(50), || (hints() == "absent").then_some(()));
+    scene.serves_on(Duration::from_millis(300));
+    scene.cluster.faults("POST", "/events/silence", &json!({"on": false}));
+    until("they come again", Duration::from_secs(60), || (hints() == "coming").then_some(()));
 }

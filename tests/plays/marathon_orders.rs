@@ -6,12 +6,29 @@ use crate::stage::{
     until, until_view,
 };
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 fn delete(router: &Router, name: &str) {
     let id = router.service_id(name).expect("it is listed");
     router.ask(&Request::of("DELETE", &format!("/apps/{id}"))).expect(200);
+}
+
+/// The app of a service, once no deployment is in its way.
+fn settled(cluster: &Cluster, name: &str) -> Value {
+    until("nothing is in the way", PATIENCE, || {
+        cluster.app(name).filter(|it| it["deployments"] == json!([]))
+    })
+}
+
+/// Somebody raises the count of a service by hand, once nothing is in the way.
+fn grow(cluster: &Cluster, name: &str, instances: u32) {
+    let app = settled(cluster, name);
+    let target = format!("/v2/apps{}", app["id"].as_str().expect("an id"));
+    let (status, told) = cluster.ask("PUT", &target, &json!({"instances": instances}));
+    assert_eq!(status, 200, "{told}");
 }
 
 /// How often this was asked of Marathon.
@@ -85,10 +102,7 @@ fn an_order_whose_answer_is_lost_is_read_back_and_not_repeated() {
     let service = service("lost", "").with("max-instances", "2");
     router.ask(&service.get("/")).expect(200);
     assert_eq!(count(&cluster, "POST "), 1);
-    until("nothing is in the way", PATIENCE, || {
-        let app = cluster.app("lost").expect("an app");
-        (app["deployments"] == json!([])).then_some(())
-    });
+    settled(&cluster, "lost");
     cluster.fault(&lost("PUT"));
     let address = router.address;
     let slow: Vec<_> = (0..3)
@@ -112,6 +126,91 @@ fn an_order_whose_answer_is_lost_is_read_back_and_not_repeated() {
     cluster.fault(&lost("DELETE"));
     delete(&router, "lost");
     until("it is gone", PATIENCE, || cluster.app("lost").is_none().then_some(()));
+}
+
+#[test]
+fn a_kill_that_nobody_heard_is_given_up_only_when_it_cannot_be_heard_any_more() {
+    let cluster = Cluster::start(&[]);
+    let router = cluster.router(&["--marathon-timeout-ms", "1000"]);
+    let service = service("pending", "").with("max-instances", "2");
+    router.ask(&service.get("/")).expect(200);
+    cluster.fault(&json!({"do": "reset", "method": "DELETE", "path": "/v2/apps/*/tasks/*"}));
+    grow(&cluster, "pending", 2);
+    let kills = || count(&cluster, "DELETE /v2/apps");
+    let first = until("one is to go", Duration::from_secs(90), || (kills() == 1).then(now));
+    let second = until("and again", Duration::from_secs(90), || (kills() == 2).then(now));
+    // It might have been heard within three seconds; until then its instance takes no request.
+    assert!(second - first >= Duration::from_secs(3), "{:?}", second - first);
+    router.ask(&service.get("/")).expect(200);
+    assert_eq!(cluster.processes().len(), 2);
+    cluster.no_faults();
+    until("it goes", Duration::from_secs(90), || {
+        (router.active("pending").len() == 1).then_some(())
+    });
+}
+
+#[test]
+fn a_task_that_vanishes_before_its_kill_lowers_nothing() {
+    let cluster = Cluster::start(&[]);
+    let router = cluster.router(&[]);
+    let service = service("vanish", "").with("max-instances", "2");
+    router.ask(&service.get("/")).expect(200);
+    let late = json!({"do": "latency", "ms": 1000, "times": 1,
+        "method": "DELETE", "path": "/v2/apps/*/tasks/*"});
+    cluster.fault(&late);
+    grow(&cluster, "vanish", 2);
+    // The kill is on its way; Marathon answers 200 although it does not know the task any more.
+    let kill = until("one is to go", Duration::from_secs(90), || {
+        cluster.writes().into_iter().find(|it| it.contains("/tasks/"))
+    });
+    let task = kill.split(['/', '?']).nth(5).expect("it names a task").to_owned();
+    cluster.end(&task, "lose", &json!({}));
+    for _ in 0..50 {
+        router.ask(&service.get("/")).expect(200);
+        pause_until(now() + Duration::from_millis(40));
+    }
+    until("another goes instead", Duration::from_secs(90), || {
+        (router.active("vanish").len() == 1 && cluster.processes().len() == 1).then_some(())
+    });
+    assert_eq!(settled(&cluster, "vanish")["instances"], 1);
+    let kills = cluster.writes().iter().filter(|it| it.contains("/tasks/")).count();
+    assert_eq!(kills, 2, "the first lowered nothing: {:?}", cluster.writes());
+}
+
+#[test]
+fn a_deployment_that_never_ends_is_cancelled_after_a_minute() {
+    let cluster = Cluster::start(&[]);
+    let router = cluster.router(&[]);
+    let service = service("stuck", "").with("max-instances", "4");
+    router.ask(&service.get("/")).expect(200);
+    settled(&cluster, "stuck");
+    cluster.faults("POST", "/deployments/hold", &json!({}));
+    grow(&cluster, "stuck", 2);
+    // Four at a time want more than the two there are to be.
+    let (address, ends) = (router.address, Arc::new(AtomicBool::new(false)));
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let (request, ends) = (service.get("/?delay-ms=500"), ends.clone());
+            thread::spawn(move || {
+                let mut connection = Connection::open(address);
+                while !ends.load(Ordering::Relaxed) {
+                    connection.ask(&request).expect(200);
+                }
+            })
+        })
+        .collect();
+    let ours = || count(&cluster, "PUT ") - 1;
+    let first = until("more are wanted", PATIENCE, || (ours() >= 1).then(now));
+    let forced = || count(&cluster, "DELETE /v2/deployments");
+    let then = until("it is cancelled", Duration::from_secs(90), || (forced() == 1).then(now));
+    assert!(then - first >= Duration::from_secs(59), "{:?}", then - first);
+    cluster.faults("DELETE", "/deployments/hold", &json!({}));
+    until("more come", PATIENCE, || (router.active("stuck").len() > 2).then_some(()));
+    ends.store(true, Ordering::Relaxed);
+    for it in clients {
+        it.join().expect("every request is served");
+    }
+    assert_eq!(forced(), 1);
 }
 
 #[test]

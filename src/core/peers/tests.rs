@@ -176,7 +176,7 @@ fn what_is_lent_comes_back_when_the_borrower_has_seen_it_and_does_not_hold_it() 
     a.hear("b", document(1, 1), at(1));
     a.tick(at(2));
     let wants = vec![document::Want { service: service(), count: 1, age_ms: 30 }];
-    a.hear("b", Document { wants: wants.clone(), ..document(2, 1) }, at(40));
+    a.hear("b", Document { wants, ..document(2, 1) }, at(40));
     let effects = a.tick(at(41));
     let claim = effects.iter().find_map(|it| match it {
         Effect::Claim(ticket, _, since) => Some((*ticket, *since)),

@@ -23,6 +23,9 @@ pub struct App {
     pub id: String,
     /// Instances wanted.
     pub instances: u32,
+    /// When it was last written to, by Marathon's clock; it never goes back.
+    #[serde(default, deserialize_with = "date")]
+    pub version: Option<Date>,
     /// Its tasks; none: the answer does not tell.
     #[serde(default)]
     pub tasks: Option<Vec<Task>>,

@@ -137,6 +137,19 @@ impl Deployment {
         self.steps.iter().flat_map(|it| &it.actions).chain(&self.current_actions).any(stops)
     }
 
+    /// Whether it does nothing but what routers order: to start, scale and stop apps.
+    pub fn does_what_routers_do(&self) -> bool {
+        let ours = |it: &Action| {
+            matches!(
+                it.action.as_str(),
+                "StartApplication" | "ScaleApplication" | "StopApplication"
+            )
+        };
+        let mut all = self.steps.iter().flat_map(|it| &it.actions).chain(&self.current_actions);
+        let first = all.next();
+        first.is_some_and(ours) && all.all(ours)
+    }
+
     /// Whether it touches this app and nothing else.
     pub fn is_only_of(&self, app: &str) -> bool {
         !self.affected_apps.is_empty() && self.affected_apps.iter().all(|it| is_same(it, app))
@@ -242,6 +255,11 @@ mod tests {
         let all = Deployment::read_all(text).expect("a list");
         assert!(all[0].stops("x") && !all[0].stops("y") && all[0].is_only_of("x"));
         assert!(!all[1].stops("x") && !all[1].is_only_of("x"));
+        assert!(all[0].does_what_routers_do() && !all[1].does_what_routers_do());
+        let restarts = br#"[{"id":"d","steps":[{"actions":[{"action":"ScaleApplication"}]},
+            {"actions":[{"action":"RestartApplication","app":"/x"}]}]}]"#;
+        let all = Deployment::read_all(restarts).expect("a list");
+        assert!(!all[0].does_what_routers_do());
         assert!(Deployment::read_all(b"{}").is_err());
     }
 

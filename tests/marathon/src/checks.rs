@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::http::client;
 use crate::http::response::reason;
-use crate::outside::{Exit, Order, Outside, Signal};
+use crate::outside::{Exit, Order, Outside, Signal, pid_of};
 use crate::world::{CheckKind, CheckPort};
 
 /// Passed, or why not: the text ends up in `lastFailureCause`.
@@ -58,18 +58,17 @@ fn cause(why: &io::Error, limit: Duration) -> String {
 
 fn run(line: &str, order: &Order, outside: &Outside, limit: Duration) -> Result<(), String> {
     let quiet = Stdio::null;
-    let mut child = Command::new("/bin/sh")
+    let mut shell = Command::new("/bin/sh");
+    shell
         .args(["-c", line])
         .envs(order.env.iter().cloned())
         .current_dir(&order.dir)
         .stdin(Stdio::null())
         .stdout(quiet())
         .stderr(quiet())
-        .process_group(0)
-        .spawn()
-        .map_err(|why| why.to_string())?;
-    outside.adopt(&child);
-    let pid = i32::try_from(child.id()).unwrap_or(0);
+        .process_group(0);
+    let mut child = outside.start(&mut shell).map_err(|why| why.to_string())?;
+    let pid = pid_of(&child);
     let (done, waiting) = mpsc::channel::<()>();
     thread::scope(|scope| {
         scope.spawn(move || {

@@ -14,6 +14,7 @@ mod outside;
 mod plant;
 mod record;
 mod standby;
+mod sweeper;
 mod throne;
 mod world;
 
@@ -32,11 +33,16 @@ use signal_hook::iterator::Signals;
 use crate::http::serve::Door;
 use crate::options::Options;
 use crate::plant::Plant;
+use crate::sweeper::Sweeper;
 use crate::throne::Throne;
 use crate::world::{Agent, World};
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    if let Some(dir) = &options.sweep {
+        sweeper::sweep(dir, options.sweep_folder);
+        return ExitCode::SUCCESS;
+    }
     let signals = match Signals::new([SIGTERM, SIGINT]) {
         Ok(it) => it,
         Err(why) => return failed("cannot handle signals", &why),
@@ -54,6 +60,7 @@ fn main() -> ExitCode {
 struct Play {
     plant: Arc<Plant>,
     own_dir: Option<PathBuf>,
+    sweeper: Sweeper,
     until_stdin_closes: bool,
 }
 
@@ -63,6 +70,7 @@ impl Play {
         let work_dir = options.work_dir.clone().or_else(|| own_dir.clone()).unwrap_or_default();
         fs::create_dir_all(&work_dir)?;
         let work_dir = fs::canonicalize(work_dir)?;
+        let sweeper = Sweeper::start(&work_dir, own_dir.is_some())?;
         let agents = (0..options.agents).map(|at| agent_of(at, &work_dir)).collect();
         let (until_stdin_closes, count) = (options.until_stdin_closes, options.agents);
         let (listen, standbys, faults) = (options.listen, options.standbys, options.faults);
@@ -86,7 +94,7 @@ impl Play {
             "url": format!("http://{api}"), "faultsUrl": format!("http://{}", desk.address),
             "workDir": plant.work_dir.display().to_string(), "pid": std::process::id(),
         }))?;
-        Ok(Self { plant, own_dir, until_stdin_closes })
+        Ok(Self { plant, own_dir, sweeper, until_stdin_closes })
     }
 
     fn until_the_end(self, signals: Signals) -> ExitCode {
@@ -96,6 +104,7 @@ impl Play {
             // What cannot be removed is in the system's temporary folder.
             let _ = fs::remove_dir_all(dir);
         }
+        self.sweeper.end();
         ExitCode::SUCCESS
     }
 }

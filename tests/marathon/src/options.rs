@@ -91,6 +91,14 @@ pub(crate) struct Options {
     /// End when the standard input ends: what started this is gone
     #[arg(long)]
     pub(crate) until_stdin_closes: bool,
+
+    /// Only wait for the end of the standard input, then end all that has its sandbox in this folder
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub(crate) sweep: Option<PathBuf>,
+
+    /// And remove that folder
+    #[arg(long, hide = true)]
+    pub(crate) sweep_folder: bool,
 }
 
 /// How answers look. Both are lenient in what they take.

@@ -54,8 +54,16 @@ pub(crate) struct Order {
 #[derive(Debug, Default)]
 pub(crate) struct Outside {
     plant: OnceLock<Weak<Plant>>,
-    /// Leaders that have not been reaped. Locked while one is signalled and while one is reaped.
-    groups: Mutex<BTreeSet<i32>>,
+    /// Locked while a process is started, signalled and reaped.
+    groups: Mutex<Groups>,
+}
+
+#[derive(Debug, Default)]
+struct Groups {
+    /// Those that have not been reaped.
+    leaders: BTreeSet<i32>,
+    /// Nothing is started any more.
+    ended: bool,
 }
 
 impl Exit {
@@ -95,11 +103,8 @@ impl Outside {
         if let Some(user) = &command.user {
             become_user(&mut run, user, &command.dir)?;
         }
-        let mut groups = self.groups();
-        let mut child = run.spawn()?;
-        let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
-        groups.insert(pid);
-        drop(groups);
+        let mut child = self.start(&mut run)?;
+        let pid = pid_of(&child);
         let (plant, task) = (self.plant.get().cloned(), task.to_owned());
         thread::spawn(move || {
             let Some(plant) = plant.and_then(|it| it.upgrade()) else { return };
@@ -112,7 +117,7 @@ impl Outside {
     /// Signals the whole group.
     pub(crate) fn signal(&self, pid: i32, signal: Signal) {
         let groups = self.groups();
-        if groups.contains(&pid)
+        if groups.leaders.contains(&pid)
             && let Some(pid) = Pid::from_raw(pid)
         {
             // The leader is there; that a member has just gone is no fault.
@@ -132,7 +137,7 @@ impl Outside {
 
     /// Waits for the leader, ends what is left of its group, then lets its number go.
     pub(crate) fn reap(&self, child: &mut Child) -> Exit {
-        let raw = i32::try_from(child.id()).unwrap_or(0);
+        let raw = pid_of(child);
         if let Some(pid) = Pid::from_raw(raw) {
             while let Err(rustix::io::Errno::INTR) =
                 waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
@@ -140,39 +145,53 @@ impl Outside {
             }
             self.signal(raw, Signal::KILL);
         }
-        self.groups().remove(&raw);
+        self.groups().leaders.remove(&raw);
         child.wait().map_or(Exit::Signal(0), Exit::of)
     }
 
-    /// A process that is started and waited for elsewhere is to be ended with the others.
-    pub(crate) fn adopt(&self, child: &Child) {
-        self.groups().insert(i32::try_from(child.id()).unwrap_or(0));
+    /// Starts a process that is ended with the others. Whoever calls waits for it.
+    ///
+    /// # Errors
+    /// It cannot be started; or everything ends, and it would be left behind.
+    pub(crate) fn start(&self, run: &mut std::process::Command) -> io::Result<Child> {
+        let mut groups = self.groups();
+        if groups.ended {
+            return Err(io::Error::other("the stand-in ends"));
+        }
+        let child = run.spawn()?;
+        groups.leaders.insert(pid_of(&child));
+        Ok(child)
     }
 
     pub(crate) fn process_ids(&self) -> Vec<i32> {
-        self.groups().iter().copied().collect()
+        self.groups().leaders.iter().copied().collect()
     }
 
     /// Ends every group, and what has left its group but still has a sandbox under `work_dir` in
-    /// its environment.
+    /// its environment. From then on nothing is started: the world goes on, and would replace them.
     pub(crate) fn end_all(&self, work_dir: &Path) {
+        self.groups().ended = true;
         for pid in self.process_ids() {
             self.signal(pid, Signal::KILL);
         }
         // Reapers let numbers go as the processes do; two seconds are plenty for that.
         let until = now() + 2_000;
-        while (kill_marked(work_dir) || !self.groups().is_empty()) && now() < until {
+        while (kill_marked(work_dir) || !self.groups().leaders.is_empty()) && now() < until {
             thread::sleep(std::time::Duration::from_millis(5));
         }
     }
 
-    fn groups(&self) -> MutexGuard<'_, BTreeSet<i32>> {
+    fn groups(&self) -> MutexGuard<'_, Groups> {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+pub(crate) fn pid_of(child: &Child) -> i32 {
+    i32::try_from(child.id()).expect("Linux has no larger ones")
+}
+
 /// Ends every process with a sandbox under `work_dir` in its environment; true, if there was one.
-fn kill_marked(work_dir: &Path) -> bool {
+pub(crate) fn kill_marked(work_dir: &Path) -> bool {
     let mark = format!("MESOS_SANDBOX={}/", work_dir.display());
     let mut found = false;
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {

@@ -82,6 +82,11 @@ impl Cluster {
         self.told["url"].as_str().expect("a text")
     }
 
+    /// Its port.
+    pub(crate) fn port(&self) -> u16 {
+        u16::try_from(self.told["api"].as_u64().expect("a number")).expect("a port")
+    }
+
     /// The addresses of its standbys.
     pub(crate) fn standbys(&self) -> Vec<String> {
         let all = self.told["standbys"].as_array().expect("a list");

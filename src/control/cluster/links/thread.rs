@@ -187,7 +187,7 @@ impl Thread {
                 is_told: false,
                 last_error: None,
             };
-            let wanted = self.wanted.entry(router.id).or_insert(known.unwrap_or(fresh));
+            let wanted = self.wanted.entry(router.id).or_insert_with(|| known.unwrap_or(fresh));
             wanted.address = router.address;
         }
         for link in before.into_values().filter_map(|it| it.link) {
@@ -268,7 +268,7 @@ impl Thread {
         }
         if done.is_ok() && flags.intersects(epoll::EventFlags::IN | ends) {
             let hear = &self.hear;
-            done = connection.readable(&own, nonce, |it| hear(it)).map(drop);
+            done = connection.readable(&own, nonce, hear).map(drop);
         }
         if let Err(fault) = done {
             return self.end(id, &fault);

@@ -8,12 +8,43 @@
 use super::credentials::{Credentials, Secret};
 use super::flows::{Answer, Call};
 use crate::base::time::Duration;
-use crate::mesh::clock;
 use http::{Method, Request, Response, StatusCode};
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Agent, Body, Error, Timeout};
+use ureq::{Agent, AsSendBody, Body, Error, Timeout};
+
+/// Where an app is created that is not there.
+pub(super) const CREATE: &str = "/v2/apps";
+/// An order is not begun when less than this remains for it.
+const ORDER_MIN: Duration = Duration::from_millis(100);
+/// Kept between the end of an order and that of the right to give it.
+const MARGIN: Duration = Duration::from_millis(100);
+
+/// How long this router may still give orders; zero: it may not. One that leads alone always may.
+#[derive(Clone)]
+pub struct Lease(pub Arc<dyn Fn() -> Duration + Send + Sync>);
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lease")
+    }
+}
+
+impl Lease {
+    /// Of a router that has no peers.
+    pub fn forever() -> Self {
+        Self(Arc::new(|| Duration::MAX))
+    }
+
+    /// How long an order may take that would take so long at most; none: it is not to be begun.
+    fn order(&self, time: Duration) -> Option<Duration> {
+        let left = (self.0)().saturating_sub(MARGIN);
+        (left >= ORDER_MIN.min(time)).then_some(time.min(left))
+    }
+}
 
 /// How Marathon is reached.
 #[derive(Clone, Debug)]
@@ -36,6 +67,7 @@ pub(super) struct Client {
     agent: Agent,
     stream: Agent,
     ways: Ways,
+    lease: Lease,
     credentials: Credentials,
     /// Which address is asked first.
     at: usize,
@@ -46,7 +78,7 @@ impl Client {
     ///
     /// # Errors
     /// The certificates cannot be read.
-    pub(super) fn new(ways: Ways, silence: Duration) -> io::Result<Self> {
+    pub(super) fn new(ways: Ways, lease: Lease, silence: Duration) -> io::Result<Self> {
         let tls = tls(&ways)?;
         let base = || {
             Agent::config_builder()
@@ -60,13 +92,14 @@ impl Client {
                 .timeout_recv_response(Some(ways.timeout))
                 .tls_config(tls.clone())
         };
-        let whole = base().timeout_global(Some(3 * ways.timeout)).build();
+        let whole = base().build();
         let stream = base().timeout_per_read(Some(silence)).build();
         Ok(Self {
             agent: whole.into(),
             stream: stream.into(),
             credentials: Credentials::new(ways.secret.clone()),
             ways,
+            lease,
             at: 0,
         })
     }
@@ -76,26 +109,22 @@ impl Client {
         &self.ways.urls[self.at]
     }
 
-    /// Sends a request. One that nobody heard, and one that only reads, goes to each address once.
-    pub(super) fn ask(&mut self, call: &Call) -> Answer {
-        self.ask_within(call, Duration::MAX)
+    /// One request takes no longer.
+    pub(super) fn deadline(&self) -> Duration {
+        3 * self.ways.timeout
     }
 
-    /// The same; the answer is whole within this time, if not before.
-    pub(super) fn ask_within(&mut self, call: &Call, within: Duration) -> Answer {
+    /// Sends a request. One that nobody heard, and one that only reads, goes to each address once.
+    pub(super) fn ask(&mut self, call: &Call) -> Answer {
         let reads = call.method == Method::GET;
-        let end = clock::now() + within;
         let mut answer = Answer::Unheard("there is no address".into());
         for _ in 0..self.ways.urls.len() {
-            let left = end - clock::now();
-            if left.is_zero() {
-                return answer;
-            }
-            answer = self.ask_one(call, left);
+            answer = self.ask_one(call);
             let again = match &answer {
                 Answer::Unheard(_) => true,
                 Answer::Unknown(_) => reads,
-                Answer::Said(502..=504, _) => reads,
+                // Nobody leads, or another does: these do not say what is so.
+                Answer::Said(300..=399 | 502..=504, _) => reads,
                 Answer::Said(..) => return answer,
             };
             self.at = (self.at + 1) % self.ways.urls.len();
@@ -106,16 +135,25 @@ impl Client {
         answer
     }
 
-    fn ask_one(&mut self, call: &Call, within: Duration) -> Answer {
-        let answer = self.send(call, within);
+    fn ask_one(&mut self, call: &Call) -> Answer {
+        let answer = self.send(call);
         match answer {
-            Answer::Said(401, _) if self.credentials.refused() => self.send(call, within),
+            Answer::Said(401, _) if self.credentials.refused() => self.send(call),
             answer => answer,
         }
     }
 
-    fn send(&mut self, call: &Call, within: Duration) -> Answer {
-        let whole = Some(within.min(3 * self.ways.timeout));
+    fn send(&mut self, call: &Call) -> Answer {
+        // Read again right before the bytes are written: the answer must come within it.
+        let time = match call.method {
+            Method::GET => Some(self.deadline()),
+            // To create what is absent is every router's right.
+            Method::POST if call.target == CREATE => Some(self.deadline()),
+            _ => self.lease.order(self.deadline()),
+        };
+        let Some(time) = time else {
+            return Answer::Unheard("this router may give no orders now".into());
+        };
         let url = format!("{}{}", self.place(), call.target);
         let place = self.place().to_owned();
         let mut request = Request::builder().method(call.method.clone()).uri(url);
@@ -126,15 +164,9 @@ impl Client {
         let sent = match &call.body {
             Some(body) => {
                 let request = request.header("content-type", "application/json");
-                request.body(body.clone()).map_err(Error::from).and_then(|it| {
-                    let it = self.agent.configure_request(it).timeout_global(whole).build();
-                    self.agent.run(it)
-                })
+                run(&self.agent, request.body(body.clone()), time)
             }
-            None => request.body(()).map_err(Error::from).and_then(|it| {
-                let it = self.agent.configure_request(it).timeout_global(whole).build();
-                self.agent.run(it)
-            }),
+            None => run(&self.agent, request.body(()), time),
         };
         let mut response = match sent {
             Ok(response) => response,
@@ -170,7 +202,12 @@ impl Client {
                     None => return Err(Some(it)),
                 },
                 StatusCode::UNAUTHORIZED if self.credentials.refused() => {}
-                it => return Err(Some(it)),
+                it => {
+                    if it.is_server_error() {
+                        self.at = (self.at + 1) % self.ways.urls.len();
+                    }
+                    return Err(Some(it));
+                }
             }
         }
         Err(None)
@@ -190,6 +227,15 @@ impl Client {
     }
 }
 
+/// Runs a request that takes no longer than this.
+fn run<B: AsSendBody>(
+    agent: &Agent,
+    request: http::Result<Request<B>>,
+    time: Duration,
+) -> Result<Response<Body>, Error> {
+    agent.run(agent.configure_request(request?).timeout_global(Some(time)).build())
+}
+
 fn target(response: &Response<Body>) -> Option<String> {
     let location = response.headers().get("location")?.to_str().ok()?;
     location.starts_with("http").then(|| location.to_owned())
@@ -207,7 +253,7 @@ fn tls(ways: &Ways) -> io::Result<TlsConfig> {
     if found.is_empty() {
         return Err(io::Error::other("it holds no certificate"));
     }
-    let roots = RootCerts::Specific(std::sync::Arc::new(found));
+    let roots = RootCerts::Specific(Arc::new(found));
     Ok(TlsConfig::builder().root_certs(roots).build())
 }
 

@@ -146,14 +146,15 @@ impl<R: Fn(Report)> Collector<R> {
             Err(why) => {
                 self.view.polls_failed += 1;
                 self.sighted(Sight::Stale, why, date);
-                self.pause = (self.pause * 2).min(self.terms.interval);
-                self.pause
+                let pause = self.pause.min(self.terms.interval);
+                self.pause = 2 * pause;
+                pause
             }
         }
     }
 
     fn understood(&mut self, apps: Apps, begun: Instant, date: Date) -> Duration {
-        self.pause = PAUSE_MIN.min(self.terms.interval);
+        self.pause = PAUSE_MIN;
         self.ask_framework(begun);
         self.look_up(&apps);
         let due = self.drift.look(&apps.apps, &self.terms.prefix, begun);
@@ -180,7 +181,10 @@ impl<R: Fn(Report)> Collector<R> {
             self.view.heard = Some(date);
             self.sighted(Sight::Fresh, String::new(), date);
             for (service, tasks) in due {
-                self.workers.give(&service, Task::Reconcile(service.clone(), tasks));
+                // What is doubted of one service is a reason to leave that one alone.
+                if !self.picture.doubts(&service) {
+                    self.workers.give(&service, Task::Reconcile(service.clone(), tasks, begun));
+                }
             }
         }
         if is_doubted || doubted > 0 { self.terms.interval / 5 } else { self.terms.interval }

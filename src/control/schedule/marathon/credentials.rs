@@ -4,6 +4,7 @@
 //! token can be replaced while the router runs.
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,11 +20,16 @@ pub enum Secret {
 }
 
 /// The secret as it was last read.
-#[derive(Debug)]
 pub(super) struct Credentials {
     secret: Option<Secret>,
     header: Option<String>,
     modified: Option<SystemTime>,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Credentials({:?})", self.secret) // the file, never what it holds
+    }
 }
 
 impl Secret {
@@ -96,6 +102,7 @@ mod tests {
         let mut credentials = Credentials::new(Some(Secret::Token(path.clone())));
         assert_eq!(credentials.header(), Some("Bearer one"));
         assert!(!credentials.refused());
+        assert!(!format!("{credentials:?}").contains("one"), "{credentials:?}");
         fs::write(&path, "two").expect("written");
         assert!(credentials.refused());
         assert_eq!(credentials.header(), Some("Bearer two"));

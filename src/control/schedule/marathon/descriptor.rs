@@ -2,7 +2,7 @@
 
 use crate::base::time::Duration;
 use crate::control::schedule::environment::{Place, environment};
-use crate::core::service::Description;
+use crate::core::service::{Description, Proto};
 use serde_json::{Map, Value, json};
 
 /// Time a health check of Marathon's may take.
@@ -86,8 +86,12 @@ fn health_check(description: &Description) -> Value {
         Duration::ZERO => forever,
         grace => grace,
     };
+    let protocol = match parameters.health_check_proto.unwrap_or(parameters.backend_proto) {
+        Proto::Http | Proto::H2c => "HTTP",
+        Proto::Https | Proto::H2 => "HTTPS",
+    };
     json!({
-        "protocol": "HTTP",
+        "protocol": protocol,
         "path": parameters.health_check_url,
         "portIndex": parameters.health_check_port_index,
         "gracePeriodSeconds": grace.as_secs(),
@@ -144,6 +148,7 @@ mod tests {
         description.parameters.cmd = "run".into();
         description.parameters.grace_period = Duration::ZERO;
         description.parameters.termination_grace_period = Duration::from_secs(7);
+        description.parameters.health_check_proto = Some(Proto::Https);
         let task_user = Some("bob".to_owned());
         let init = vec!["waiter-mesos-init".to_owned(), "-v".to_owned()];
         let made = app(&description, 1, &Common { task_user, init, ..common() });
@@ -151,5 +156,6 @@ mod tests {
         assert_eq!((&made["cmd"], &made["user"]), (&json!(null), &json!("bob")));
         assert_eq!(made["healthChecks"][0]["gracePeriodSeconds"], json!(2 * 7200 * 60));
         assert_eq!(made["taskKillGracePeriodSeconds"], json!(7));
+        assert_eq!(made["healthChecks"][0]["protocol"], "HTTPS");
     }
 }

@@ -8,12 +8,15 @@
 //! | delete | `DELETE` | |
 //!
 //! 409 means that a deployment is in the way: the order waits for another time. Only a deployment
-//! that touches this app alone and has been in the way for longer than [`STUCK`] is cancelled, and
-//! one that stops an app that is to be created again after [`STOPPING`]. Where it is not known
-//! whether a call was heard, the app is read back; nothing is repeated blindly.
+//! of our own that has been in the way for longer than [`STUCK`] is cancelled, and one that stops
+//! an app that is to be created again after [`STOPPING`]. Ours are those that we began, and those
+//! that do to this app alone what routers do: an earlier run of the router, or another one, began
+//! them. Where it is not known whether a call was heard, the app is read back; nothing is repeated
+//! blindly.
 //!
 //! Everything here is told the time and asks through a function, so a test tells it any story.
 
+use super::client::CREATE;
 use super::descriptor::{self, Common};
 use super::mapping;
 use crate::base::ids::{InstanceId, ServiceId};
@@ -69,6 +72,17 @@ pub(super) enum Outcome {
     NotNow(String),
     /// Nobody knows yet.
     Unknown(String),
+    /// Nobody knows what came of a kill.
+    Pending(Pending),
+}
+
+/// A kill of which nothing is known.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Pending {
+    /// Why.
+    pub(super) why: String,
+    /// Instances wanted before it.
+    pub(super) wanted: u32,
 }
 
 /// Deployments that are, or were, in the way, and those that we began.
@@ -127,7 +141,7 @@ impl Flow<'_> {
             Read::Failed(outcome) => return outcome,
         }
         let body = descriptor::app(description, instances, common).to_string().into_bytes();
-        let call = Call { method: Method::POST, target: "/v2/apps".into(), body: Some(body) };
+        let call = Call { method: Method::POST, target: CREATE.into(), body: Some(body) };
         match self.write(call.clone(), service) {
             Write::Locked(trouble) if self.clears_stop(service, &trouble) => {
                 match self.write(call, service) {
@@ -176,6 +190,7 @@ impl Flow<'_> {
             Read::Failed(outcome) => return outcome,
         };
         let same = app.deployments.is_empty() && mapping::live_count(&app) == tasks;
+        let same = same && mapping::counts_agree(&app);
         if !same || app.instances == tasks || tasks == 0 {
             return Outcome::Done;
         }
@@ -229,24 +244,29 @@ impl Flow<'_> {
             Write::Done => Outcome::Done,
             Write::Locked(trouble) => locked(&trouble),
             Write::Failed(outcome) => outcome,
-            Write::Unknown(why) => self.killed_after_all(instance, app.instances, why),
+            Write::Unknown(why) => {
+                // It may still be heard: that the instance is there says nothing yet.
+                let never = Instant(u64::MAX);
+                self.read_back(instance, Pending { why, wanted: app.instances }, never)
+            }
         }
     }
 
     /// Whether a kill of which nothing is known came through: the instance is gone or ending, or
-    /// fewer are wanted than before. `instances`: wanted before.
-    pub(super) fn killed_after_all(
+    /// fewer are wanted than before. That it did not is known when the instance is there after
+    /// `deadline`, by when the kill had been heard or never will be.
+    pub(super) fn read_back(
         &mut self,
         instance: &InstanceId,
-        instances: u32,
-        why: String,
+        pending: Pending,
+        deadline: Instant,
     ) -> Outcome {
         match self.read(&ServiceId::new(instance.service())) {
             Read::There(app) if task_of(&app, instance).is_none() => Outcome::Done,
-            Read::There(app) if app.instances < instances => Outcome::Unknown(why),
-            Read::There(_) => Outcome::NotNow(why),
+            Read::There(app) if app.instances < pending.wanted => Outcome::Done,
+            Read::There(_) if self.now > deadline => Outcome::NotNow(pending.why),
             Read::Absent => Outcome::Done,
-            Read::Failed(_) => Outcome::Unknown(why),
+            Read::There(_) | Read::Failed(_) => Outcome::Pending(pending),
         }
     }
 
@@ -255,16 +275,23 @@ impl Flow<'_> {
         let target = format!("/v2/apps/{service}");
         let call = Call { method: Method::DELETE, target, body: None };
         match (self.ask)(call) {
-            Answer::Said(404, _) => Outcome::Done,
+            Answer::Said(404, body) if is_marathon_s(&body) => Outcome::Done,
             Answer::Said(200..=299, body) if self.deployments.begun(&body) => Outcome::Done,
             Answer::Said(200..=299, _) => Outcome::NotNow("no deployment began".into()),
+            Answer::Said(status, body) if may_be_done(status) => {
+                self.deleted_after_all(service, said(status, &Trouble::read(&body).message))
+            }
             Answer::Said(status, body) => refusal(status, &body),
             Answer::Unheard(why) => Outcome::NotNow(why),
-            Answer::Unknown(why) => match self.read(service) {
-                Read::Absent => Outcome::Done,
-                Read::There(_) => Outcome::NotNow(why),
-                Read::Failed(_) => Outcome::Unknown(why),
-            },
+            Answer::Unknown(why) => self.deleted_after_all(service, why),
+        }
+    }
+
+    fn deleted_after_all(&mut self, service: &ServiceId, why: String) -> Outcome {
+        match self.read(service) {
+            Read::Absent => Outcome::Done,
+            Read::There(_) => Outcome::NotNow(why),
+            Read::Failed(_) => Outcome::Unknown(why),
         }
     }
 
@@ -306,8 +333,7 @@ impl Flow<'_> {
                 tracing::debug!(%service, ?trouble, "a deployment is in the way");
                 Write::Locked(trouble)
             }
-            // Something before Marathon gave up waiting, or Marathon did: it may have been heard.
-            Answer::Said(status @ (500 | 502 | 504), body) => {
+            Answer::Said(status, body) if may_be_done(status) => {
                 Write::Unknown(said(status, &Trouble::read(&body).message))
             }
             Answer::Said(status, body) => Write::Failed(refusal(status, &body)),
@@ -326,8 +352,7 @@ impl Flow<'_> {
     fn clears_stuck(&mut self, service: &ServiceId, trouble: &Trouble) -> bool {
         let app = service.as_str();
         self.clears(trouble, STUCK, |it, ours| {
-            ours.contains(&it.id) && it.affected_apps.iter().all(|other| is_same(other, app))
-                || it.is_only_of(app)
+            it.is_only_of(app) && (ours.contains(&it.id) || it.does_what_routers_do())
         })
     }
 
@@ -374,6 +399,12 @@ enum Write {
     Unknown(String),
 }
 
+/// Whether what is answered so may have been carried out all the same: Marathon gave up waiting for
+/// itself, or something before it for Marathon.
+fn may_be_done(status: u16) -> bool {
+    matches!(status, 408 | 500 | 502..=504)
+}
+
 /// Whether this body of a 404 is Marathon's own, and not that of something before it.
 fn is_marathon_s(body: &[u8]) -> bool {
     serde_json::from_slice::<serde_json::Value>(body).is_ok_and(|it| it.is_object())
@@ -399,8 +430,10 @@ fn refusal(status: u16, body: &[u8]) -> Outcome {
     let trouble = Trouble::read(body);
     match status {
         409 => locked(&trouble),
+        // Something before Marathon does not know the way to it.
+        404 if !is_marathon_s(body) => Outcome::NotNow(said(status, &trouble.message)),
         // Too many deployments, requests or nobody who leads: another time.
-        403 | 408 | 429 | 500..=599 => Outcome::NotNow(said(status, &trouble.message)),
+        300..=399 | 403 | 408 | 429 | 500..=599 => Outcome::NotNow(said(status, &trouble.message)),
         _ => Outcome::Refused(said(status, &trouble.message)),
     }
 }

@@ -19,11 +19,10 @@ pub mod sandbox;
 mod stream;
 mod worker;
 
-pub use client::Ways;
+pub use client::{Lease, Ways};
 pub use credentials::Secret;
 pub use mapping::{Means, Sandboxes};
 pub use picture::{Answer, Picture, Seen};
-pub use worker::Lease;
 
 use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::{Duration, Instant};
@@ -105,7 +104,8 @@ pub fn start<R>(
 where
     R: Fn(Report) + Clone + Send + 'static,
 {
-    let client = || Client::new(settings.ways.clone(), stream::SILENCE);
+    let Settings { ways, lease, .. } = settings;
+    let client = || Client::new(ways.clone(), lease.clone(), stream::SILENCE);
     let (notes, noted) = channel();
     let common = Common {
         cluster: settings.cluster.clone(),
@@ -117,8 +117,7 @@ where
     let mut workers = Vec::new();
     for number in 0..WORKERS {
         let (tasks, given) = channel();
-        let right = (settings.lease.clone(), settings.ways.timeout);
-        let worker = Worker::new(client()?, common.clone(), right, reports.clone(), notes.clone());
+        let worker = Worker::new(client()?, common.clone(), reports.clone(), notes.clone());
         let name = format!("marathon-{number}");
         Builder::new().name(name).spawn(move || worker.run(&given))?;
         workers.push(tasks);

@@ -10,9 +10,10 @@
 //! is believed to be gone at once only where something explains it: we ended it, Marathon says
 //! that it failed, or the app has all the tasks it wants without it. Else it stays, and its
 //! service is *doubted*, until it has been missing from [`FEW`] answers in a row, or, where a
-//! whole service or all of its tasks are missing, from [`MANY`] and for the time of doubt. An
-//! answer that lacks much of everything is doubted as a whole. Must hold: an instance leaves for
-//! no other reason.
+//! whole service or all of its tasks are missing, from [`MANY`] and for the time of doubt. An app
+//! whose version is older than one that was seen is as good as missing: somebody tells old news. An
+//! answer that lacks much of everything is doubted as a whole. Must hold: an instance leaves for no
+//! other reason.
 
 use super::mapping::{self, Means};
 use crate::base::address::IpAddr;
@@ -38,20 +39,31 @@ pub struct Picture {
     /// For how long a service must be missing.
     patience: Duration,
     services: Map<ServiceId, Known>,
-    /// Services that we deleted, and when that was done: older answers may still hold them.
-    deleted: Map<ServiceId, Instant>,
+    /// Services that we deleted: older answers, and those that tell old news, may still hold them.
+    deleted: Map<ServiceId, Deleted>,
     /// Instances that we ended.
     ended: HashSet<InstanceId>,
     /// Services that are told again with the next answer, whether or not they changed.
     told_again: HashSet<ServiceId>,
 }
 
+/// A service that we deleted.
+#[derive(Debug)]
+struct Deleted {
+    /// When that was done.
+    at: Instant,
+    /// Its version by then, as far as it was seen.
+    version: Option<Date>,
+}
+
 /// One service.
 #[derive(Debug)]
 struct Known {
     fact: ServiceFact,
+    /// The newest version seen.
+    version: Option<Date>,
     failed: VecDeque<InstanceFact>,
-    /// It is missing itself.
+    /// It is missing itself, or what is told of it is old.
     absence: Option<Absence>,
     /// Instances that are missing.
     missing: Map<InstanceId, Absence>,
@@ -100,7 +112,8 @@ impl Picture {
 
     /// We deleted a service; that was done by now.
     pub fn deleted(&mut self, service: &ServiceId, now: Instant) {
-        self.deleted.insert(service.clone(), now);
+        let version = self.services.get(service).and_then(|it| it.version);
+        self.deleted.insert(service.clone(), Deleted { at: now, version });
     }
 
     /// We ended an instance.
@@ -113,20 +126,30 @@ impl Picture {
         self.told_again.insert(service.clone());
     }
 
+    /// Whether a service is doubted.
+    pub(super) fn doubts(&self, service: &ServiceId) -> bool {
+        self.services.get(service).is_some_and(|it| !it.fact.doubt.is_empty())
+    }
+
     /// An answer has come.
     pub fn answered(&mut self, answer: Answer, means: &Means<'_>, now: Instant) -> Seen {
         let mut seen = Seen::default();
-        let before = self.tally();
+        let (before, patience) = (self.tally(), self.patience);
         let mut present: HashSet<ServiceId, foldhash::fast::FixedState> = HashSet::default();
         let mut addresses = Addresses::default();
         let mut odd = answer.apps.unreadable.iter().filter(|it| it.is_empty()).count();
         for app in &answer.apps.apps {
             let Some(service) = mapping::service_of(&app.id, means.prefix) else { continue };
-            if self.deleted.get(&service).is_some_and(|at| answer.begun < *at) {
-                continue; // asked for before we deleted it
+            if self.deleted.get(&service).is_some_and(|it| it.is_still_told(answer.begun, app)) {
+                continue;
             }
+            self.deleted.remove(&service); // it was created again
             if !present.insert(service.clone()) {
                 odd += 1;
+                continue;
+            }
+            if self.services.get_mut(&service).is_some_and(|it| it.hears_old(app, patience, now)) {
+                self.told_again.insert(service);
                 continue;
             }
             for instance in self.look(&service, app, means, now) {
@@ -136,6 +159,7 @@ impl Picture {
         for id in &answer.apps.unreadable {
             let Some(service) = mapping::service_of(id, means.prefix) else { continue };
             if let Some(known) = self.services.get_mut(&service) {
+                known.absence = None;
                 known.fact.doubt = "what the last answer says of it cannot be understood".into();
                 self.told_again.insert(service.clone());
             }
@@ -164,6 +188,7 @@ impl Picture {
         if is_new {
             self.told_again.insert(service.clone());
         }
+        known.version = app.version.or(known.version);
         let before = known.fact.clone();
         known.look(service, app, (means, &self.ended, self.patience), now);
         if known.fact != before {
@@ -189,7 +214,6 @@ impl Picture {
         let mut gone = Vec::new();
         for (id, known) in &mut self.services {
             if present.contains(id) {
-                known.absence = None;
                 if known.give_way(addresses) {
                     self.told_again.insert(id.clone());
                 }
@@ -209,8 +233,9 @@ impl Picture {
         for id in &gone {
             self.services.remove(id);
         }
-        // What this answer holds was asked for after the deletion: it is a new one.
-        self.deleted.retain(|_, at| begun < *at);
+        // From then on, what is told is believed.
+        self.deleted
+            .retain(|_, it| begun < it.at || it.version.is_some() && now - it.at < patience);
         let services = &self.services;
         self.ended.retain(|id| services.values().any(|it| it.has(id)));
         for id in std::mem::take(&mut self.told_again) {
@@ -251,6 +276,14 @@ impl Absence {
     }
 }
 
+impl Deleted {
+    /// Whether this app is the one that was deleted, in an answer that was asked for before that,
+    /// or tells old news. One that was created since has a newer version.
+    fn is_still_told(&self, begun: Instant, app: &App) -> bool {
+        begun < self.at || app.version.is_some() && app.version <= self.version
+    }
+}
+
 impl Known {
     fn new(service: &ServiceId) -> Self {
         let fact = ServiceFact {
@@ -260,11 +293,28 @@ impl Known {
             failed: Vec::new(),
             doubt: String::new(),
         };
-        Self { fact, failed: VecDeque::new(), absence: None, missing: Map::default() }
+        Self {
+            fact,
+            version: None,
+            failed: VecDeque::new(),
+            absence: None,
+            missing: Map::default(),
+        }
     }
 
     fn has(&self, id: &InstanceId) -> bool {
         self.fact.active.binary_search_by(|it| it.id.cmp(id)).is_ok()
+    }
+
+    /// Whether what is told of it is old, and not believed: it is as good as missing.
+    fn hears_old(&mut self, app: &App, patience: Duration, now: Instant) -> bool {
+        let is_old = app.version.is_some() && app.version < self.version;
+        if is_old && !Absence::again(&mut self.absence, now).is_believed(MANY, patience, now) {
+            self.fact.doubt = "what the last answer says of it is old".into();
+            return true;
+        }
+        self.absence = None;
+        false
     }
 
     fn look(

@@ -24,7 +24,7 @@ pub(super) fn listen(mut client: Client, prefix: &str, notes: &Sender<Note>) {
     let mut pause = PAUSE.0;
     let mut refused_before = false;
     loop {
-        let (hints, wait) = match client.events() {
+        let status = match client.events() {
             Ok(body) => {
                 // What happened before is not told again.
                 let opened =
@@ -36,20 +36,20 @@ pub(super) fn listen(mut client: Client, prefix: &str, notes: &Sender<Note>) {
                 if read(body.into_reader(), prefix, notes) {
                     pause = PAUSE.0;
                 }
-                (Hints::Absent, pause)
+                None
             }
-            Err(Some(status)) if is_final(status) => {
-                if !std::mem::replace(&mut refused_before, true) {
-                    tracing::info!(
-                        status = status.as_u16(),
-                        "Marathon's event stream is refused; changes are seen by polling, and it \
-                         is asked for again every hour"
-                    );
-                }
-                (Hints::Refused, REFUSED_PAUSE)
-            }
-            Err(_) => (Hints::Absent, pause),
+            Err(status) => status,
         };
+        let (hints, wait) = rest(status, pause);
+        if let (Hints::Refused, Some(status)) = (hints, status)
+            && !std::mem::replace(&mut refused_before, true)
+        {
+            tracing::info!(
+                status = status.as_u16(),
+                "Marathon's event stream is refused; changes are seen by polling, and it is asked \
+                 for again every hour"
+            );
+        }
         if notes.send(Note::Hints(hints)).is_err() {
             return;
         }
@@ -58,8 +58,13 @@ pub(super) fn listen(mut client: Client, prefix: &str, notes: &Sender<Note>) {
     }
 }
 
-fn is_final(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 403..=405)
+/// Without a stream, after this status if there was one: whether it is refused, and how long it is
+/// not asked for.
+fn rest(status: Option<StatusCode>, pause: Duration) -> (Hints, Duration) {
+    match status.map(|it| it.as_u16()) {
+        Some(403..=405) => (Hints::Refused, REFUSED_PAUSE),
+        _ => (Hints::Absent, pause),
+    }
 }
 
 /// Reads until the stream ends, or is silent for too long; whether anything was said.
@@ -79,4 +84,42 @@ fn read(mut body: impl Read, prefix: &str, notes: &Sender<Note>) -> bool {
         }
     }
     said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn a_stream_that_is_refused_is_asked_for_every_hour_and_any_other_soon() {
+        let pause = Duration::from_secs(2);
+        for (status, expected) in [
+            (None, (Hints::Absent, pause)),
+            (Some(500), (Hints::Absent, pause)),
+            (Some(401), (Hints::Absent, pause)),
+            (Some(403), (Hints::Refused, Duration::from_secs(3600))),
+            (Some(404), (Hints::Refused, Duration::from_secs(3600))),
+            (Some(405), (Hints::Refused, Duration::from_secs(3600))),
+        ] {
+            let code = status.map(|it| StatusCode::from_u16(it).expect("a status"));
+            assert_eq!(rest(code, pause), expected, "{status:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_ours_or_nobody_s_is_a_reason_to_ask() {
+        let told = |text: &str| {
+            let (notes, noted) = channel();
+            let said = read(text.as_bytes(), "ws-", &notes);
+            drop(notes);
+            (said, noted.iter().count())
+        };
+        let of = |app: &str| format!("event: x\r\ndata: {{\"appId\":\"/{app}\"}}\r\n\r\n");
+        assert_eq!(told(&of("ws-a")), (true, 1));
+        assert_eq!(told(&of("other")), (true, 0));
+        assert_eq!(told("event: x\r\ndata: {}\r\n\r\n"), (true, 1));
+        assert_eq!(told("\r\n\r\n"), (true, 0), "a heartbeat");
+        assert_eq!(told(""), (false, 0));
+    }
 }

@@ -4,7 +4,7 @@
 use super::Note;
 use super::client::Client;
 use super::descriptor::Common;
-use super::flows::{Answer, Call, Deployments, Flow, Outcome};
+use super::flows::{Answer, Call, Deployments, Flow, Outcome, Pending};
 use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::{Duration, Instant};
 use crate::core::fact::{Order, Report};
@@ -12,8 +12,6 @@ use crate::mesh::clock;
 use crate::wire::marathon::replies;
 use http::Method;
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 
 /// A service that cannot be created is tried again for so long; a stop that takes longer than its
@@ -27,40 +25,21 @@ const REST: Duration = Duration::from_secs(1);
 /// The longest such rest of a service that Marathon does not take, and how many are remembered.
 const REST_MAX: Duration = Duration::from_secs(30);
 const REFUSALS_MAX: usize = 10_000;
-/// A kill of which nothing is known is read back for so long.
+/// A kill of which nothing is known is read back for so long after its deadline.
 const HOLD: Duration = Duration::from_secs(20);
-/// Kept between the last moment of an order and the end of the lease; an order that would have less
-/// time than the other is not begun.
-const LEASE_MARGIN: Duration = Duration::from_millis(100);
-const ORDER_MIN: Duration = Duration::from_millis(500);
+/// A count that does not fit is looked after within this time.
+const RECONCILE: Duration = Duration::from_secs(30);
 /// Tries to delete, and the pause before the second; each is half as long again as the one before.
 const DELETE_TRIES: u32 = 5;
 const DELETE_PAUSE: Duration = Duration::from_millis(200);
-
-/// How long this router may still give orders; zero: it may not. One that leads alone always may.
-#[derive(Clone)]
-pub struct Lease(pub Arc<dyn Fn() -> Duration + Send + Sync>);
-
-impl fmt::Debug for Lease {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Lease")
-    }
-}
-
-impl Lease {
-    /// Of a router that has no peers.
-    pub fn forever() -> Self {
-        Self(Arc::new(|| Duration::MAX))
-    }
-}
 
 /// What a worker is asked to do.
 #[derive(Debug)]
 pub(super) enum Task {
     /// Carry out an order.
     Order(Order),
-    /// Set the count of a service to that of its tasks, if nothing else is under way.
-    Reconcile(ServiceId, u32),
+    /// Set the count of a service to that of its tasks, as seen then, if nothing else is under way.
+    Reconcile(ServiceId, u32, Instant),
 }
 
 /// Something to be done at its time.
@@ -76,8 +55,8 @@ struct Job {
 #[derive(Debug)]
 enum Step {
     Carry,
-    /// Nobody knows what came of a kill: why.
-    ReadBack(String),
+    /// Nobody knows what came of a kill, which was heard by this deadline or never will be.
+    ReadBack(Pending, Instant),
     /// All is said: only the answer waits.
     Answer(String),
 }
@@ -88,16 +67,13 @@ enum Next {
     Answer(Result<(), String>),
     AnswerLater(String),
     Again(Duration),
-    ReadBack(String),
+    ReadBack(Pending),
 }
 
 /// One worker.
 pub(super) struct Worker<R> {
     pub(super) client: Client,
     pub(super) common: Common,
-    pub(super) lease: Lease,
-    /// What one call takes at most.
-    pub(super) timeout: Duration,
     pub(super) reports: R,
     pub(super) notes: Sender<Note>,
     pub(super) deployments: Deployments,
@@ -108,18 +84,10 @@ pub(super) struct Worker<R> {
 }
 
 impl<R: Fn(Report)> Worker<R> {
-    pub(super) fn new(
-        client: Client,
-        common: Common,
-        (lease, timeout): (Lease, Duration),
-        reports: R,
-        notes: Sender<Note>,
-    ) -> Self {
+    pub(super) fn new(client: Client, common: Common, reports: R, notes: Sender<Note>) -> Self {
         Self {
             client,
             common,
-            lease,
-            timeout,
             reports,
             notes,
             deployments: Deployments::default(),
@@ -136,7 +104,7 @@ impl<R: Fn(Report)> Worker<R> {
             let nap = due.map_or(Duration::from_secs(60), |it| it - clock::now());
             match tasks.recv_timeout(nap) {
                 Ok(Task::Order(order)) => self.take(order),
-                Ok(Task::Reconcile(service, tasks)) => self.reconcile(&service, tasks),
+                Ok(Task::Reconcile(service, tasks, seen)) => self.reconcile(&service, tasks, seen),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -186,9 +154,13 @@ impl<R: Fn(Report)> Worker<R> {
         }
         let outcome = self.carry_out(&job);
         job.tries += 1;
-        let age = clock::now() - job.begun;
-        let hold = HOLD + self.timeout;
-        match next(&job.order, outcome, job.tries, (age, hold)) {
+        let now = clock::now();
+        let deadline = match job.step {
+            Step::ReadBack(_, deadline) => deadline,
+            Step::Carry | Step::Answer(_) => now + self.client.deadline(),
+        };
+        let since = if matches!(outcome, Outcome::Pending(_)) { deadline } else { job.begun };
+        match next(&job.order, outcome, job.tries, now - since) {
             Next::Answer(result) => self.answer(job.order, result),
             Next::AnswerLater(why) => {
                 self.note(Note::Touched(service_of(&job.order)));
@@ -197,8 +169,8 @@ impl<R: Fn(Report)> Worker<R> {
                 self.put(job, rest);
             }
             Next::Again(after) => self.put(job, after),
-            Next::ReadBack(why) => {
-                job.step = Step::ReadBack(why);
+            Next::ReadBack(pending) => {
+                job.step = Step::ReadBack(pending, deadline);
                 self.put(job, REST);
             }
         }
@@ -235,13 +207,11 @@ impl<R: Fn(Report)> Worker<R> {
 
     fn carry_out(&mut self, job: &Job) -> Outcome {
         let common = self.common.clone();
-        // To create what is absent is every router's right.
-        let leads = !matches!(job.order, Order::Create(..));
-        self.flow(leads, |flow| match (&job.order, &job.step) {
+        self.flow(|flow| match (&job.order, &job.step) {
             (Order::Create(description, count), _) => flow.create(description, *count, &common),
             (Order::Scale(service, count), _) => flow.scale(service, *count),
-            (Order::Kill(instance), Step::ReadBack(why)) => {
-                flow.killed_after_all(instance, 0, why.clone())
+            (Order::Kill(instance), Step::ReadBack(pending, deadline)) => {
+                flow.read_back(instance, pending.clone(), *deadline)
             }
             (Order::Kill(instance), _) => flow.kill(instance),
             (Order::Delete(service), _) => flow.delete(service),
@@ -251,25 +221,19 @@ impl<R: Fn(Report)> Worker<R> {
         })
     }
 
-    /// Lets a flow ask; what it asks for is only for a router that `leads`, or for all.
-    fn flow(&mut self, leads: bool, act: impl FnOnce(&mut Flow<'_>) -> Outcome) -> Outcome {
-        let (client, lease) = (&mut self.client, &self.lease);
-        let mut ask = |call: Call| {
-            if call.method == Method::GET || !leads {
-                return client.ask(&call);
-            }
-            // Read again right before the bytes are written: the answer must come within it.
-            match (lease.0)().checked_sub(LEASE_MARGIN).filter(|it| *it >= ORDER_MIN) {
-                Some(left) => client.ask_within(&call, left),
-                None => Answer::Unheard("this router may give no orders now".into()),
-            }
-        };
+    fn flow(&mut self, act: impl FnOnce(&mut Flow<'_>) -> Outcome) -> Outcome {
+        let client = &mut self.client;
+        let mut ask = |call: Call| client.ask(&call);
         let now = clock::now();
         act(&mut Flow { ask: &mut ask, deployments: &mut self.deployments, now })
     }
 
-    /// A service whose next launch is delayed is left alone.
-    fn reconcile(&mut self, service: &ServiceId, tasks: u32) {
+    /// A service whose next launch is delayed is left alone. What was seen too long ago is seen
+    /// again.
+    fn reconcile(&mut self, service: &ServiceId, tasks: u32, seen: Instant) {
+        if clock::now() - seen > RECONCILE {
+            return;
+        }
         let queue = Call { method: Method::GET, target: "/v2/queue".into(), body: None };
         let delayed = match self.client.ask(&queue) {
             Answer::Said(200, body) => replies::delayed(&body),
@@ -279,9 +243,16 @@ impl<R: Fn(Report)> Worker<R> {
         if delayed.map_or(true, |it| it.iter().any(is_it)) {
             return;
         }
-        let outcome = self.flow(true, |flow| flow.reconcile(service, tasks));
-        let what = "the number of instances did not fit; it is set right";
-        tracing::info!(%service, tasks, ?outcome, "{what}");
+        let outcome = self.flow(|flow| flow.reconcile(service, tasks));
+        match outcome {
+            Outcome::Done => {
+                tracing::info!(%service, tasks, "the number of instances did not fit");
+            }
+            outcome => tracing::warn!(
+                %service, tasks, ?outcome,
+                "the number of instances does not fit, and cannot be set right"
+            ),
+        }
         self.note(Note::Touched(service.clone()));
     }
 }
@@ -297,13 +268,16 @@ pub(super) fn service_of(order: &Order) -> ServiceId {
     }
 }
 
-/// What follows from an outcome, after so many tries and so long.
-fn next(order: &Order, outcome: Outcome, tries: u32, (age, hold): (Duration, Duration)) -> Next {
-    use Outcome::{Done, Locked, NotNow, Refused, Unknown};
+/// What follows from an outcome, after so many tries and so long: since it was ordered, or, of a
+/// kill of which nothing is known, since its deadline.
+fn next(order: &Order, outcome: Outcome, tries: u32, age: Duration) -> Next {
+    use Outcome::{Done, Locked, NotNow, Pending, Refused, Unknown};
     match (order, outcome) {
         (_, Done) => Next::Answer(Ok(())),
         (Order::Create(..), Refused(why)) => Next::AnswerLater(why),
         (_, Refused(why)) => Next::Answer(Err(why)),
+        (_, Pending(pending)) if age < HOLD => Next::ReadBack(pending),
+        (_, Pending(pending)) => Next::Answer(Err(pending.why)),
         (Order::Create(..), Locked(why) | NotNow(why) | Unknown(why)) => {
             let (first, longest) = CREATE_PAUSE;
             match age < CREATE_PATIENCE {
@@ -315,7 +289,6 @@ fn next(order: &Order, outcome: Outcome, tries: u32, (age, hold): (Duration, Dur
             DELETE_TRIES.. => Next::Answer(Err(why)),
             _ => Next::Again(DELETE_PAUSE.mul_f64(1.5_f64.powi(tries.cast_signed() - 1))),
         },
-        (Order::Kill(_), Unknown(why)) if age < hold => Next::ReadBack(why),
         (Order::Kill(_), Locked(why) | NotNow(why) | Unknown(why)) => Next::Answer(Err(why)),
         (_, Locked(why) | NotNow(why) | Unknown(why)) => Next::AnswerLater(why),
     }
@@ -325,6 +298,7 @@ fn next(order: &Order, outcome: Outcome, tries: u32, (age, hold): (Duration, Dur
 mod tests {
     use super::*;
     use crate::core::service::testing::description;
+    use std::sync::Arc;
 
     #[test]
     fn what_is_tried_again_and_what_is_answered() {
@@ -335,8 +309,8 @@ mod tests {
         let kill = Order::Kill(InstanceId::new(&id, "1"));
         let locked = || Outcome::Locked("l".into());
         let unknown = || Outcome::Unknown("u".into());
+        let pending = || Pending { why: "p".into(), wanted: 2 };
         let failed = |why: &str| Next::Answer(Err(why.to_owned()));
-        let hold = 30 * second;
         for (order, outcome, tries, age, expected) in [
             (&create, Outcome::Done, 1, second, Next::Answer(Ok(()))),
             (&create, locked(), 1, second, Next::Again(second / 2)),
@@ -347,14 +321,15 @@ mod tests {
             (&scale, locked(), 1, second, Next::AnswerLater("l".into())),
             (&scale, Outcome::Refused("r".into()), 1, second, failed("r")),
             (&kill, locked(), 1, second, failed("l")),
-            (&kill, unknown(), 1, second, Next::ReadBack("u".into())),
-            (&kill, unknown(), 9, hold, failed("u")),
+            (&kill, Outcome::NotNow("n".into()), 1, second, failed("n")),
+            (&kill, Outcome::Pending(pending()), 1, second, Next::ReadBack(pending())),
+            (&kill, Outcome::Pending(pending()), 9, HOLD, failed("p")),
             (&delete, unknown(), 1, second, Next::Again(second / 5)),
             (&delete, unknown(), 2, second, Next::Again(3 * second / 10)),
             (&delete, unknown(), 5, second, failed("u")),
         ] {
             let text = format!("{order:?} {outcome:?} {tries} {age:?}");
-            assert_eq!(next(order, outcome, tries, (age, hold)), expected, "{text}");
+            assert_eq!(next(order, outcome, tries, age), expected, "{text}");
         }
     }
 }

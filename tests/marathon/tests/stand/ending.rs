@@ -1,6 +1,7 @@
 //! How tasks end, and what is said of it.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -67,7 +68,7 @@ fn who_does_not_end_is_killed_after_its_grace_with_its_whole_group() {
     let child = stage.wait("a child", || {
         fs::read_to_string(format!("{folder}/child")).ok()?.trim().parse().ok()
     });
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     stage.call("DELETE", "/v2/apps/x", Value::Null);
     stage.wait("its state", || {
         (stage.get("/v2/tasks")["tasks"][0]["state"] == "TASK_KILLING").then_some(())
@@ -153,6 +154,52 @@ fn nothing_is_left_behind() {
     let dir = stage.ports["workDir"].as_str().expect("is printed").to_owned();
     stage.end();
     assert!(!is_alive(pid) && !is_alive(escaped) && fs::metadata(dir).is_err());
+}
+
+/// What is ended would be replaced at once: that must not happen while everything ends.
+#[test]
+fn nothing_is_launched_while_it_ends() {
+    let stage = Stage::new(&[]);
+    let app = json!({ "id": "x", "cmd": "sleep 1000", "instances": 4, "backoffSeconds": 0 });
+    stage.run(app);
+    let mark = format!("MESOS_SANDBOX={}/", stage.ports["workDir"].as_str().expect("is printed"));
+    let count = || {
+        let all = fs::read_dir("/proc").expect("Linux").flatten();
+        let environs = all.filter_map(|it| fs::read(it.path().join("environ")).ok());
+        environs
+            .filter(|it| it.split(|it| *it == 0).any(|it| it.starts_with(mark.as_bytes())))
+            .count()
+    };
+    assert!(count() >= 4);
+    let begun = Instant::now();
+    stage.end();
+    assert_eq!(count(), 0);
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "it had to end new ones: {:?}",
+        begun.elapsed()
+    );
+}
+
+#[test]
+fn killed_at_once_it_leaves_nothing_behind_either() {
+    let stage = Stage::new(&[]);
+    let escapes = "setsid sh -c 'echo $$ > escaped; exec sleep 1000' & sleep 1000";
+    let tasks = stage.run(json!({ "id": "x", "cmd": escapes, "instances": 2 }));
+    let folder = sandbox(&stage, &tasks[0]);
+    let escaped = stage.wait("an escape", || {
+        fs::read_to_string(format!("{folder}/escaped")).ok()?.trim().parse().ok()
+    });
+    let told = stage.fault("GET", "/processes", Value::Null);
+    let told = told["processes"].as_array().expect("are listed").iter();
+    let mut pids: Vec<i64> = told.map(|it| it["pid"].as_i64().expect("runs")).collect();
+    pids.push(escaped);
+    assert!(pids.len() == 3 && pids.iter().all(|it| is_alive(*it)));
+    let dir = stage.ports["workDir"].as_str().expect("is printed").to_owned();
+    let sent = std::process::Command::new("kill").args(["-9", &stage.pid().to_string()]).status();
+    assert!(sent.expect("kill is there").success());
+    stage.wait("their end", || pids.iter().all(|it| !is_alive(*it)).then_some(()));
+    stage.wait("the end of the folder", || fs::metadata(&dir).is_err().then_some(()));
 }
 
 #[test]

@@ -13,8 +13,12 @@ const FEWER: &str = r#"{"app":{"id":"/ws","instances":1,"tasks":[{"id":"ws.2"}]}
 const MORE: &str = r#"{"app":{"id":"/ws","instances":5,"tasks":[{"id":"ws.1"},{"id":"ws.2"}]}}"#;
 const STOPS: &str = r#"[{"id":"d-1","affectedApps":["/ws"],
     "steps":[{"actions":[{"action":"StopApplication","app":"/ws"}]}]}]"#;
-const SCALES: &str = r#"[{"id":"d-1","affectedApps":["/ws"],"steps":[]}]"#;
-const OF_OTHERS: &str = r#"[{"id":"d-1","affectedApps":["/ws","/other"],"steps":[]}]"#;
+const SCALES: &str = r#"[{"id":"d-1","affectedApps":["/ws"],
+    "steps":[{"actions":[{"action":"ScaleApplication","app":"/ws"}]}]}]"#;
+const RESTARTS: &str = r#"[{"id":"d-1","affectedApps":["/ws"],
+    "steps":[{"actions":[{"action":"RestartApplication","app":"/ws"}]}]}]"#;
+const OF_OTHERS: &str = r#"[{"id":"d-1","affectedApps":["/ws","/other"],
+    "steps":[{"actions":[{"action":"ScaleApplication","app":"/ws"}]}]}]"#;
 const HTML: &str = "<html><body>Bad Gateway</body></html>";
 
 /// A script: what is called, and the answer. `?`: nobody knows whether it was heard; `-`: nobody
@@ -82,6 +86,7 @@ fn is(outcome: &Outcome, expected: &str) {
         Outcome::Locked(_) => "locked",
         Outcome::NotNow(_) => "not now",
         Outcome::Unknown(_) => "unknown",
+        Outcome::Pending(_) => "pending",
     };
     assert_eq!(found, expected, "{outcome:?}");
 }
@@ -104,7 +109,10 @@ fn create_is_create_if_absent() {
     check(&[(READ, 404, ABSENT), (POST, 409, LOCKED)], "locked");
     check(&[(READ, 404, ABSENT), (POST, 422, r#"{"message":"Object is not valid"}"#)], "refused");
     check(&[(READ, 404, ABSENT), (POST, 403, r#"{"message":"Max deployments"}"#)], "not now");
-    check(&[(READ, 404, ABSENT), (POST, 503, HTML)], "not now");
+    check(&[(READ, 404, ABSENT), (POST, 503, HTML), (READ, 404, ABSENT)], "not now");
+    check(&[(READ, 404, ABSENT), (POST, 503, "{}"), (READ, 200, APP)], "done");
+    check(&[(READ, 404, ABSENT), (POST, 307, "")], "not now");
+    check(&[(READ, 404, ABSENT), (POST, 404, HTML)], "not now");
     check(&[(READ, 404, ABSENT), (POST, 0, "-")], "not now");
     check(&[(READ, 404, ABSENT), (POST, 0, "?"), (READ, 200, APP)], "done");
     check(&[(READ, 404, ABSENT), (POST, 0, "?"), (READ, 404, ABSENT)], "not now");
@@ -159,8 +167,10 @@ fn only_a_stuck_deployment_of_our_own_is_forced() {
     told.now = Instant(0) + STUCK;
     is(&told.scale(3, locked), "locked");
     told.now = Instant(1) + STUCK;
-    let others = [(READ, 200, APP), (PUT, 409, LOCKED), (DEPLOYMENTS, 200, OF_OTHERS)];
-    is(&told.scale(3, &others), "locked");
+    for others in [OF_OTHERS, RESTARTS] {
+        let others = [(READ, 200, APP), (PUT, 409, LOCKED), (DEPLOYMENTS, 200, others)];
+        is(&told.scale(3, &others), "locked");
+    }
     let unread = [(READ, 200, APP), (PUT, 409, LOCKED), (DEPLOYMENTS, 502, HTML)];
     is(&told.scale(3, &unread), "locked");
     let ours = [
@@ -190,11 +200,32 @@ fn one_named_task_is_killed() {
     check(&[(READ, 200, APP), (KILL, 404, ABSENT)], "refused");
     check(&[(READ, 404, ABSENT)], "refused");
     check(&[(READ, 200, FEWER)], "refused");
+    check(&[(READ, 200, APP), (KILL, 404, HTML)], "not now");
+    check(&[(READ, 200, APP), (KILL, 0, "-")], "not now");
     check(&[(READ, 200, APP), (KILL, 0, "?"), (READ, 200, FEWER)], "done");
-    check(&[(READ, 200, APP), (KILL, 0, "?"), (READ, 200, APP)], "not now");
-    check(&[(READ, 200, APP), (KILL, 0, "?"), (READ, 0, "?")], "unknown");
+    check(&[(READ, 200, APP), (KILL, 503, HTML), (READ, 200, FEWER)], "done");
+    let one = APP.replace("\"instances\":2", "\"instances\":1");
+    check(&[(READ, 200, APP), (KILL, 0, "?"), (READ, 200, &one)], "done");
+    check(&[(READ, 200, APP), (KILL, 0, "?"), (READ, 200, APP)], "pending");
+    check(&[(READ, 200, APP), (KILL, 0, "?"), (READ, 0, "?")], "pending");
     check(&[(READ, 200, APP), (KILL, 500, HTML), (READ, 404, ABSENT)], "done");
     is(&Told::new().kill("3", &[(READ, 200, APP)]), "refused");
+}
+
+#[test]
+fn a_kill_of_which_nothing_is_known_failed_only_if_its_task_is_there_after_its_deadline() {
+    let deadline = Instant(7);
+    let check = |now, script: Script<'_>, expected| {
+        let mut told = Told { now: Instant(now), ..Told::new() };
+        let instance = InstanceId::new(&ServiceId::new("ws"), "1");
+        let pending = Pending { why: String::new(), wanted: 2 };
+        is(&told.run(script, |flow| flow.read_back(&instance, pending, deadline)), expected);
+    };
+    check(7, &[(READ, 200, APP)], "pending");
+    check(8, &[(READ, 200, APP)], "not now");
+    check(8, &[(READ, 502, HTML)], "pending");
+    check(7, &[(READ, 200, FEWER)], "done");
+    check(7, &[(READ, 404, ABSENT)], "done");
 }
 
 #[test]
@@ -204,7 +235,10 @@ fn an_app_that_is_not_there_is_deleted() {
     check(&[(DELETE, 404, ABSENT)], "done");
     check(&[(DELETE, 200, "{}")], "not now");
     check(&[(DELETE, 409, LOCKED)], "locked");
-    check(&[(DELETE, 503, "")], "not now");
+    check(&[(DELETE, 404, HTML)], "not now");
+    check(&[(DELETE, 503, ""), (READ, 200, APP)], "not now");
+    check(&[(DELETE, 502, HTML), (READ, 404, ABSENT)], "done");
+    check(&[(DELETE, 504, ""), (READ, 504, "")], "unknown");
     check(&[(DELETE, 0, "?"), (READ, 404, ABSENT)], "done");
     check(&[(DELETE, 0, "?"), (READ, 200, APP)], "not now");
 }
@@ -221,5 +255,8 @@ fn a_count_that_does_not_fit_is_set_right_where_nothing_is_under_way() {
     let deploying =
         MORE.replace("\"instances\":5", "\"instances\":5,\"deployments\":[{\"id\":\"d\"}]");
     check(2, &[(READ, 200, &deploying)], "done");
+    let half =
+        MORE.replace("\"instances\":5", "\"instances\":5,\"tasksRunning\":5,\"tasksStaged\":0");
+    check(2, &[(READ, 200, &half)], "done");
     check(0, &[(READ, 200, r#"{"app":{"id":"/ws","instances":5,"tasks":[]}}"#)], "done");
 }

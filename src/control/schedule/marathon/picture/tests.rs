@@ -170,6 +170,56 @@ fn a_deleted_service_is_gone_and_older_answers_do_not_bring_it_back() {
     assert_eq!(story.known(), "ws-a: 1; ws-b: 1", "created again");
 }
 
+/// As [`app`], last written to in this second.
+fn written(second: u8, mut app: Value) -> Value {
+    app["version"] = json!(format!("2020-01-01T00:00:{second:02}.000Z"));
+    app
+}
+
+#[test]
+fn old_news_are_as_good_as_none() {
+    let mut story = Story::new();
+    let (old, new) = ([written(1, app("a", 1, &[1]))], [written(2, app("a", 3, &[1, 2, 3]))]);
+    story.answer(&new);
+    for _ in 0..10 {
+        let seen = story.answer(&old);
+        assert!(!seen.doubt.is_empty());
+        assert_eq!(story.known(), "ws-a?: 1 2 3");
+    }
+    story.answer(&new);
+    assert_eq!(story.known(), "ws-a: 1 2 3");
+    for _ in 0..10 {
+        story.answer(&old);
+        assert_eq!(story.known(), "ws-a?: 1 2 3", "its time begins anew");
+    }
+    assert_eq!(story.answer(&old).doubt, "", "a Marathon that was set back");
+    assert_eq!(story.known(), "ws-a: 1");
+    story.answer(&new);
+    assert_eq!(story.known(), "ws-a: 1 2 3");
+}
+
+#[test]
+fn old_news_do_not_bring_back_what_was_deleted() {
+    let mut story = Story::new();
+    let (b, old) = (written(1, app("b", 1, &[1])), written(1, app("a", 1, &[1])));
+    story.answer(&[old.clone(), b.clone()]);
+    story.picture.deleted(&ServiceId::new("ws-a"), story.now());
+    for _ in 0..9 {
+        assert_eq!(story.answer(&[old.clone(), b.clone()]).doubt, "");
+        assert_eq!(story.known(), "ws-b: 1");
+    }
+    story.answer(&[written(2, app("a", 1, &[2])), b.clone()]);
+    assert_eq!(story.known(), "ws-a: 2; ws-b: 1", "created again");
+    story.answer(std::slice::from_ref(&b));
+    assert_eq!(story.known(), "ws-a?: 2; ws-b: 1", "and then nothing explains its absence");
+    story.picture.deleted(&ServiceId::new("ws-b"), story.now());
+    for _ in 0..11 {
+        story.answer(std::slice::from_ref(&b));
+    }
+    assert_eq!(story.known(), "ws-b: 1", "in the end it is believed");
+    assert!(story.picture.deleted.is_empty(), "nothing is remembered for ever");
+}
+
 #[test]
 fn counts_that_do_not_fit_raise_doubt() {
     let mut story = Story::new();
