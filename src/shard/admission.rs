@@ -139,8 +139,8 @@ fn admit_call(head: &Head, peer: SocketAddr, settings: &Settings) -> Admission {
     }
 }
 
-/// Another router asks for the protocol of routers. Its times are the router's own: no header and no
-/// flag for requests may cut it off while it talks.
+/// Another router asks for the protocol of routers. Its times are the router's own: no header and
+/// no flag for requests may cut it off while it talks.
 fn admit_peer(peers: &Description, head: &Head, settings: &Settings) -> Admission {
     let asks = |it: &[u8]| it.trim_ascii().eq_ignore_ascii_case(PROTOCOL.as_bytes());
     let is_peer = head.method == http::Method::GET

@@ -4,8 +4,8 @@
 //!   <base>/tokens/<first 4 hex digits of the key's MD5>/<key>
 //! ```
 //! A value that was read or written is remembered for a minute; whoever is about to write reads
-//! again first. With keys at hand values are encrypted, each bound to its key, by the first of them;
-//! all of them decrypt, so that keys can be changed one router after the other.
+//! again first. With keys at hand values are encrypted by the first of them, each bound to the name
+//! it is stored under; all of them decrypt, so that keys can be changed one router after another.
 
 use super::sealed::Keys;
 use super::{Expect, Store, StoreError, Stored};

@@ -1,7 +1,7 @@
 //! No instance is killed without its owner's consent.
 //!
-//! The leader asks the owner; the owner consents where nothing is in use, on loan or owed, after its
-//! home has locked the instance; then the leader orders the kill, and says when it is over and
+//! The leader asks the owner; the owner consents where nothing is in use, on loan or owed, after
+//! its home has locked the instance; then the leader orders the kill, and says when it is over and
 //! proved. Until then the owner keeps the lock, and both state the whole instance as a debt: should
 //! it get another owner, that one starts nothing on it. Loans that are idle must not keep the owner
 //! from its consent for ever: it calls them back, lends nothing of the instance meanwhile, and

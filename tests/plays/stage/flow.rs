@@ -4,8 +4,8 @@ use super::client::Connection;
 use super::request::Request;
 use super::wait::now;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(crate) struct Flow {
     stop: Arc<AtomicBool>,
-    told: Arc<Mutex<Told>>,
-    clients: Vec<JoinHandle<()>>,
+    served: Arc<AtomicUsize>,
+    clients: Vec<JoinHandle<Told>>,
 }
 
 /// What came of it.
@@ -31,42 +31,49 @@ pub(crate) struct Told {
 impl Flow {
     /// So many clients, which ask these addresses in turn.
     pub(crate) fn begin(clients: usize, addresses: &[SocketAddr], request: &Request) -> Self {
-        let (stop, told) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Told>>::default());
+        let (stop, served) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let client = |at: usize| {
-            let (stop, told) = (stop.clone(), told.clone());
+            let (stop, served) = (stop.clone(), served.clone());
             let (addresses, request) = (addresses.to_vec(), request.clone());
             thread::spawn(move || {
-                let mut turn = at;
+                let (mut turn, mut told) = (at, Told::default());
                 while !stop.load(Ordering::Relaxed) {
                     turn += 1;
                     let begun = now();
                     let to = addresses[turn % addresses.len()];
                     let answer = Connection::try_open(to).and_then(|mut it| it.try_ask(&request));
-                    let mut told = told.lock().expect("nobody panics with it");
                     told.longest = told.longest.max(now() - begun);
                     match answer {
-                        Ok(it) if it.status == 200 => told.served += 1,
+                        Ok(it) if it.status == 200 => {
+                            told.served += 1;
+                            served.fetch_add(1, Ordering::Relaxed);
+                        }
                         Ok(it) => told.failed.push(format!("{} {}", it.status, it.text())),
                         Err(error) => told.failed.push(error.to_string()),
                     }
                 }
+                told
             })
         };
         let clients = (0..clients).map(client).collect();
-        Self { stop, told, clients }
+        Self { stop, served, clients }
     }
 
     /// How many were served so far.
     pub(crate) fn served(&self) -> usize {
-        self.told.lock().expect("nobody panics with it").served
+        self.served.load(Ordering::Relaxed)
     }
 
     /// Stops it.
     pub(crate) fn end(self) -> Told {
         self.stop.store(true, Ordering::Relaxed);
+        let mut sum = Told::default();
         for it in self.clients {
-            it.join().expect("clients do not panic");
+            let told = it.join().expect("clients do not panic");
+            sum.served += told.served;
+            sum.longest = sum.longest.max(told.longest);
+            sum.failed.extend(told.failed);
         }
-        self.told.lock().expect("nobody panics with it").clone()
+        sum
     }
 }

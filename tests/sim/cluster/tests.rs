@@ -104,25 +104,11 @@ missed!(one_that_forgets_the_vanished_is_found, SettleVanished, (10, 0), "over t
 missed!(use_by_another_right_not_counted_is_found, CountAll, (2, 1), "over the limit");
 missed!(debts_not_counted_are_found, CountDebts, (2, 0), "over the limit");
 missed!(debts_stated_once_are_found, StateTwice, (1, 21), "over the limit");
-missed!(loans_that_never_close_are_found, ListClosing, (7, 27), "over the limit");
-missed!(old_words_believed_are_found, YoungWord, (8, 10), "over the limit");
+missed!(loans_that_never_close_are_found, ListClosing, (4, 134), "over the limit");
+missed!(old_words_believed_are_found, YoungWord, (9, 109), "over the limit");
 missed!(loans_that_live_again_are_found, StaysDead, (0, 1), "over the limit");
-missed!(a_loan_written_off_early_is_found, OthersShown, (6, 25), "over the limit");
+// `OthersShown` is not among them: since a loan counts only when its lender has shown the epoch, no
+// world in thousands has missed it. It stays, for what is written off cannot be taken back.
 missed!(owning_after_registering_anew_is_found, Anew, (9, 44), "over the limit");
 missed!(going_on_after_a_stop_is_found, Away, (9, 2), "over the limit");
 missed!(locks_that_are_no_debt_are_found, LockIsDebt, (2, 155), "a kill");
-
-#[test]
-fn zz_search() {
-    let Some(which) = number("WAITER_SEARCH") else { return };
-    let rule = [Rule::ListClosing, Rule::YoungWord, Rule::OthersShown][which as usize];
-    for seed in 0..3000 {
-        for kind in 0..KINDS.len() {
-            let it = run(kind, seed, Some(rule));
-            if let Some(what) = it.broken.iter().find(|it| it.contains("over the limit")) {
-                println!("FOUND {rule:?} ({kind}, {seed}) {what}");
-                return;
-            }
-        }
-    }
-}

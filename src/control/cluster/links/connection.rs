@@ -172,7 +172,8 @@ impl Connection {
                 return Err(Fault::Broken(error));
             }
             let ask = format!(
-                "GET {PATH} HTTP/1.1\r\nhost: {}\r\nconnection: upgrade\r\nupgrade: {PROTOCOL}\r\n\r\n",
+                "GET {PATH} HTTP/1.1\r\nhost: {}\r\nconnection: upgrade\r\n\
+                 upgrade: {PROTOCOL}\r\n\r\n",
                 self.place
             );
             self.outbox.extend_from_slice(ask.as_bytes());
@@ -217,80 +218,29 @@ impl Connection {
         nonce: &impl Fn() -> Nonce,
         hear: &mut impl FnMut(Heard),
     ) -> Result<(), Fault> {
+        let inbox = std::mem::take(&mut self.inbox);
         let mut used = 0;
         loop {
-            let rest = &self.inbox[used..];
-            let (next, count) = match &mut self.stage {
-                Stage::Opening => return Err(Fault::NoRouter("it speaks first".into())),
-                Stage::Asked => {
-                    let Some(count) = head_end(rest) else { break };
-                    if !rest.starts_with(b"HTTP/1.1 101 ") {
-                        return Err(Fault::NoRouter(first_line(rest)));
-                    }
-                    let to = self.peer.as_ref().expect("who is called has a name").as_str();
-                    let (from, to) = (own.me.as_str().to_owned(), to.to_owned());
-                    let hello = Hello { from, to, nonce: nonce(), date: own.date };
-                    let mut bytes = Vec::new();
-                    hello.write(&mut bytes);
-                    let length = u16::try_from(bytes.len()).expect("names of routers are short");
-                    self.outbox.extend_from_slice(&length.to_be_bytes());
-                    self.outbox.extend_from_slice(&bytes);
-                    (Stage::Greeted(hello), count)
-                }
-                Stage::Greeted(hello) => {
-                    let Some((answer, tag)) = two(rest) else { break };
-                    let welcome = Welcome { nonce: answer, tag };
-                    let proved = own.secret.prove(hello, &welcome);
-                    let (proof, channels) = proved.map_err(Fault::Mistrusted)?;
-                    self.outbox.extend_from_slice(&proof);
-                    (Stage::Proven(channels), 64)
-                }
-                Stage::Called => {
-                    let Some(count) = head_end(rest) else { break };
-                    if !rest.starts_with(format!("GET {PATH} ").as_bytes()) {
-                        return Err(Fault::NoRouter(first_line(rest)));
-                    }
-                    let answer = format!(
-                        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: {PROTOCOL}\r\n\r\n"
-                    );
-                    self.outbox.extend_from_slice(answer.as_bytes());
-                    (Stage::Answered, count)
-                }
-                Stage::Answered => {
-                    let Some((length, rest)) = rest.split_first_chunk::<2>() else { break };
-                    let length = usize::from(u16::from_be_bytes(*length));
-                    let Some(bytes) = rest.get(..length) else { break };
-                    let hello = Hello::read(bytes).map_err(Fault::Mistrusted)?;
-                    if hello.from.len() > ID_BYTES_MAX {
-                        return Err(Fault::Mistrusted(Mistrust::Malformed));
-                    }
-                    let welcome = own.secret.welcome(&hello, own.me.as_str(), nonce(), own.date);
-                    let welcome = welcome.map_err(Fault::Mistrusted)?;
-                    self.outbox.extend_from_slice(&welcome.nonce);
-                    self.outbox.extend_from_slice(&welcome.tag);
-                    (Stage::Welcomed(hello, welcome), 2 + length)
-                }
-                Stage::Welcomed(hello, welcome) => {
-                    let Some(proof) = rest.first_chunk::<32>() else { break };
-                    let channels = own.secret.accept(hello, welcome, proof);
-                    let channels = channels.map_err(Fault::Mistrusted)?;
-                    self.peer = Some(RouterId::new(&hello.from));
-                    (Stage::Proven(channels), 32)
-                }
-                Stage::Proven(channels) => {
-                    let opened = channels.inward.open(rest).map_err(Fault::Mistrusted)?;
-                    let Some((payload, count)) = opened else { break };
-                    let peer = self.peer.clone().expect("who has proved himself has a name");
-                    hear(read(peer, payload)?);
-                    self.frames.0 += 1;
-                    used += count;
-                    continue;
-                }
+            let rest = &inbox[used..];
+            if let Stage::Proven(channels) = &mut self.stage {
+                let opened = channels.inward.open(rest).map_err(Fault::Mistrusted)?;
+                let Some((payload, count)) = opened else { break };
+                let peer = self.peer.clone().expect("who has proved himself has a name");
+                hear(read(peer, payload)?);
+                self.frames.0 += 1;
+                used += count;
+                continue;
+            }
+            let next = if self.calls {
+                self.greet(rest, own, nonce)
+            } else {
+                self.answer(rest, own, nonce)
             };
+            let Some((next, count)) = next? else { break };
             used += count;
-            self.stage = next;
-            self.since = own.now;
+            self.goes_on(next, own.now);
         }
+        self.inbox = inbox;
         self.inbox.drain(..used);
         if self.inbox.is_empty() {
             self.inbox.shrink_to(CHUNK); // few documents are so long
@@ -300,6 +250,84 @@ impl Connection {
             return Err(Fault::Mistrusted(Mistrust::TooLong));
         }
         self.write()
+    }
+
+    /// This router calls: what follows from the other's words, and how many bytes they were; none
+    /// if they are not whole.
+    fn greet(
+        &mut self,
+        rest: &[u8],
+        own: &Own<'_>,
+        nonce: &impl Fn() -> Nonce,
+    ) -> Result<Option<(Stage, usize)>, Fault> {
+        if let Stage::Greeted(hello) = &self.stage {
+            let Some((answer, tag)) = two(rest) else { return Ok(None) };
+            let welcome = Welcome { nonce: answer, tag };
+            let proved = own.secret.prove(hello, &welcome);
+            let (proof, channels) = proved.map_err(Fault::Mistrusted)?;
+            self.outbox.extend_from_slice(&proof);
+            return Ok(Some((Stage::Proven(channels), 64)));
+        }
+        if matches!(self.stage, Stage::Opening) {
+            return Err(Fault::NoRouter("it speaks first".into()));
+        }
+        let Some(count) = head_end(rest) else { return Ok(None) };
+        if !rest.starts_with(b"HTTP/1.1 101 ") {
+            return Err(Fault::NoRouter(first_line(rest)));
+        }
+        let to = self.peer.as_ref().expect("who is called has a name").as_str();
+        let (from, to) = (own.me.as_str().to_owned(), to.to_owned());
+        let hello = Hello { from, to, nonce: nonce(), date: own.date };
+        let mut bytes = Vec::new();
+        hello.write(&mut bytes);
+        let length = u16::try_from(bytes.len()).expect("names of routers are short");
+        self.outbox.extend_from_slice(&length.to_be_bytes());
+        self.outbox.extend_from_slice(&bytes);
+        Ok(Some((Stage::Greeted(hello), count)))
+    }
+
+    /// The same, of one who has called.
+    fn answer(
+        &mut self,
+        rest: &[u8],
+        own: &Own<'_>,
+        nonce: &impl Fn() -> Nonce,
+    ) -> Result<Option<(Stage, usize)>, Fault> {
+        match &self.stage {
+            Stage::Answered => {
+                let Some((length, rest)) = rest.split_first_chunk::<2>() else { return Ok(None) };
+                let length = usize::from(u16::from_be_bytes(*length));
+                let Some(bytes) = rest.get(..length) else { return Ok(None) };
+                let hello = Hello::read(bytes).map_err(Fault::Mistrusted)?;
+                if hello.from.len() > ID_BYTES_MAX {
+                    return Err(Fault::Mistrusted(Mistrust::Malformed));
+                }
+                let welcome = own.secret.welcome(&hello, own.me.as_str(), nonce(), own.date);
+                let welcome = welcome.map_err(Fault::Mistrusted)?;
+                self.outbox.extend_from_slice(&welcome.nonce);
+                self.outbox.extend_from_slice(&welcome.tag);
+                Ok(Some((Stage::Welcomed(hello, welcome), 2 + length)))
+            }
+            Stage::Welcomed(hello, welcome) => {
+                let Some(proof) = rest.first_chunk::<32>() else { return Ok(None) };
+                let channels = own.secret.accept(hello, welcome, proof);
+                let channels = channels.map_err(Fault::Mistrusted)?;
+                self.peer = Some(RouterId::new(&hello.from));
+                Ok(Some((Stage::Proven(channels), 32)))
+            }
+            _ => {
+                let Some(count) = head_end(rest) else { return Ok(None) };
+                if !rest.starts_with(format!("GET {PATH} ").as_bytes()) {
+                    return Err(Fault::NoRouter(first_line(rest)));
+                }
+                let answer = format!(
+                    "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
+                     upgrade: {PROTOCOL}\r\n\r\n"
+                );
+                self.outbox.extend_from_slice(answer.as_bytes());
+                Ok(Some((Stage::Answered, count)))
+            }
+        }
     }
 
     fn goes_on(&mut self, stage: Stage, now: Instant) {

@@ -253,7 +253,7 @@ impl Thread {
     fn arm(&mut self, id: u64) {
         let Some(it) = self.connections.get(&id) else { return };
         let data = epoll::EventData::new_u64(id);
-        let _ = epoll::modify(&self.epoll, &it.socket, data, interest(it)); // a sweep finds the dead
+        let _ = epoll::modify(&self.epoll, &it.socket, data, interest(it)); // sweeps find the dead
     }
 
     fn ready(&mut self, id: u64, flags: epoll::EventFlags) {

@@ -2,9 +2,9 @@
 //!
 //! The client crate is unsafe as it comes: it waits for ever on a server that hangs, goes on
 //! silently with a new session, and spins while no server is there. So nothing of it is trusted.
-//! [`client`] is the seam: five verbs, each with a deadline. [`generation`] is one life of the
+//! [`client`] is the seam: five verbs, each with a deadline. `generation` is one life of the
 //! crate's client behind it, given up at any trouble; a reaper closes it in its own time.
-//! [`forwarder`] stands between that client and the servers: it chooses them, cuts off one that
+//! `forwarder` stands between that client and the servers: it chooses them, cuts off one that
 //! owes an answer for too long, slows the client down while all are away, and reads from the bytes
 //! which session the server granted, and for how long. [`session`] keeps this router registered and
 //! looks around, by polling: no watch is used.

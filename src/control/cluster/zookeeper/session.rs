@@ -3,7 +3,7 @@
 //! ```text
 //!   <base>/discovery-v2-v2/<cluster>/<router>    ephemeral, as Curator's service discovery has it
 //!   <base>/roster/<cluster>/<router>             stays until the router has left or is written off
-//!   <base>/leader-latch/_c_<id>-latch-<number>   ephemeral; the lowest number is the first candidate
+//!   <base>/leader-latch/_c_<id>-latch-<number>   ephemeral; the lowest number is first
 //! ```
 //! Every sixth of a session there is a round: a write, so that no server which lags behind can
 //! answer; then the members, until the number of their last change is the same before and after;
