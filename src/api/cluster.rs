@@ -21,7 +21,7 @@ pub(super) fn page(view: &View<'_>) -> Reply {
         "cluster": &*it.name,
         "members": it.members.iter().map(member).collect::<Vec<_>>(),
         "epoch": it.epoch,
-        "leader": leader(it),
+        "leader": leader(it, view),
         "min-routers": it.min_routers,
         "session": {
             "granted-ms": it.session.map(millis),
@@ -63,10 +63,10 @@ fn alone(view: &View<'_>) -> Value {
 }
 
 /// Who leads, as far as this router knows.
-pub(super) fn leader(it: &Cluster) -> Value {
+pub(super) fn leader(it: &Cluster, view: &View<'_>) -> Value {
     json!({
         "id": it.leader.as_ref().map(AsRef::<str>::as_ref),
-        "leader?": it.leads,
+        "leader?": it.leads_still(view.catalogue.time, view.now),
         "since": date(it.leads_since),
         "lease-left-ms": it.lease_left.map(millis),
     })

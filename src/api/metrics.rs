@@ -233,12 +233,13 @@ fn router(view: &about::View<'_>, body: &mut Pieces) {
         sample(body, name, &[("shard", &shard.to_string())], clients);
     }
     views(catalogue, body);
-    cluster(catalogue, body);
+    cluster(view, body);
     counters(catalogue, body);
 }
 
 /// The other routers, where there are some.
-fn cluster(catalogue: &Catalogue, body: &mut Pieces) {
+fn cluster(view: &about::View<'_>, body: &mut Pieces) {
+    let catalogue = view.catalogue;
     let Some(it) = &catalogue.cluster else { return };
     let now = catalogue.time;
     let mut one = |name: &str, kind: &str, help: &str, value: f64| {
@@ -253,7 +254,12 @@ fn cluster(catalogue: &Catalogue, body: &mut Pieces) {
         it.members.len() as f64,
     );
     one("waiter_cluster_epoch", "counter", "Number of that membership.", it.epoch as f64);
-    one("waiter_cluster_leads", "gauge", "1 while this router leads.", level(it.leads));
+    one(
+        "waiter_cluster_leads",
+        "gauge",
+        "1 while this router leads.",
+        level(it.leads_still(now, view.now)),
+    );
     one(
         "waiter_cluster_session",
         "gauge",

@@ -149,7 +149,7 @@ fn broken(view: &View<'_>) -> Value {
 /// One router leads itself.
 fn leader(view: &View<'_>) -> Value {
     if let Some(cluster) = &view.catalogue.cluster {
-        let it = cluster::leader(cluster);
+        let it = cluster::leader(cluster, view);
         return json!({"leader?": it["leader?"], "leader-id": it["id"], "since": it["since"]});
     }
     json!({"leader?": true, "leader-id": &*view.catalogue.router_id})

@@ -89,6 +89,14 @@ pub struct Cluster {
     pub stops_alone: bool,
 }
 
+impl Cluster {
+    /// Whether this router leads now, if this was written then: a lease runs out while nobody
+    /// writes.
+    pub fn leads_still(&self, written: Date, now: Date) -> bool {
+        self.leads && self.lease_left.is_some_and(|it| now.since(written) < it)
+    }
+}
+
 /// Another router.
 #[derive(Clone, Debug)]
 pub struct Peer {

@@ -134,7 +134,11 @@ impl Peers {
         for (order, given) in given {
             self.answered(order, given, effects);
         }
-        let over: Vec<Orphan> = self.orphans.extract_if(.., |it| it.until <= now).collect();
+        let table = &self.table.instances;
+        let ends = |it: &mut Orphan| {
+            it.until <= now || table.get(&it.instance).is_none_or(|it| !it.present)
+        };
+        let over: Vec<Orphan> = self.orphans.extract_if(.., ends).collect();
         for it in over {
             self.unlock(&it.service, &it.instance, effects);
         }
@@ -216,7 +220,7 @@ impl Peers {
         for order in over {
             let it = self.answers.remove(&(from.clone(), order)).expect("it was just seen");
             match it.state {
-                State::Given => self.unlock(&it.service, &it.instance, effects),
+                State::Given => self.linger(it, now),
                 State::Recalling(_) => self.recall(&it.instance, false),
                 State::Locking | State::Dropped | State::Refused => {}
             }
@@ -248,6 +252,12 @@ impl Peers {
         let answer = Answer { service, instance: kill.instance.clone(), state, until };
         self.answers.insert((from.clone(), kill.order), answer);
         self.dirty_all();
+    }
+
+    /// A kill is over. What it has ended may be listed here a little longer.
+    fn linger(&mut self, it: Answer, now: Instant) {
+        let until = now + self.settings.lock_linger;
+        self.orphans.push(Orphan { service: it.service, instance: it.instance, until });
     }
 
     /// Loans are to come back, or are as they were.

@@ -51,6 +51,9 @@ pub struct Settings {
     /// An owner keeps an instance locked for so long after the deadline of an order of which it
     /// hears nothing more.
     pub lock_hold: Duration,
+    /// And for so long after it hears that an order is over: until then it may list an instance
+    /// that has ended.
+    pub lock_linger: Duration,
 }
 
 impl Settings {
@@ -69,6 +72,7 @@ impl Settings {
             fair_slack: Duration::from_millis(20),
             ahead_every: Duration::from_secs(1),
             lock_hold: Duration::from_secs(20),
+            lock_linger: Duration::from_secs(6),
         }
     }
 }

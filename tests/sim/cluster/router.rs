@@ -85,6 +85,7 @@ impl Router {
             idle_keep: Duration::from_millis(700),
             ahead_every: Duration::from_millis(200),
             lock_hold: Duration::from_millis(3000),
+            lock_linger: Duration::ZERO,
             ..Settings::new(Duration::from_millis(options.session))
         };
         let rules = options.without.map_or(Rules::ALL, Rules::without);

@@ -16,6 +16,13 @@ use std::sync::Arc;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, AsSendBody, Body, Error, Timeout};
 
+/// To create what is absent is every router's right, and so is to delete what all have closed.
+fn is_everybodys(call: &Call) -> bool {
+    let of_app = call.target.starts_with(CREATE) && !call.target.contains("/tasks/");
+    (call.method == Method::POST && call.target == CREATE)
+        || (call.method == Method::DELETE && of_app)
+}
+
 /// Where an app is created that is not there.
 pub(super) const CREATE: &str = "/v2/apps";
 /// An order is not begun when less than this remains for it.
@@ -147,8 +154,7 @@ impl Client {
         // Read again right before the bytes are written: the answer must come within it.
         let time = match call.method {
             Method::GET => Some(self.deadline()),
-            // To create what is absent is every router's right.
-            Method::POST if call.target == CREATE => Some(self.deadline()),
+            _ if is_everybodys(call) => Some(self.deadline()),
             _ => self.lease.order(self.deadline()),
         };
         let Some(time) = time else {
