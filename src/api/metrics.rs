@@ -11,7 +11,7 @@ use super::reply::{Pieces, Reply};
 use crate::base::ids::ServiceId;
 use crate::base::time::Date;
 use crate::core::aggregator::Status;
-use crate::core::catalogue::{Catalogue, Entry, Peer};
+use crate::core::catalogue::{Catalogue, Cluster, Entry, Peer};
 use crate::core::fact::{Sight, View};
 use http::StatusCode;
 use std::cmp::Reverse;
@@ -292,6 +292,11 @@ fn cluster(view: &about::View<'_>, body: &mut Pieces) {
         "Members taken to owe nothing because they were silent.",
         it.unproven as f64,
     );
+    peers(it, body);
+}
+
+/// Each other router.
+fn peers(it: &Cluster, body: &mut Pieces) {
     let mut each = |name: &str, help: &str, value: fn(&Peer) -> f64| {
         head(body, name, "gauge", help);
         for peer in &it.peers {
