@@ -30,8 +30,8 @@ const GRANT: usize = 20;
 /// Where the time stands in it, and in what a client says first, which has so many bytes before.
 const GRANT_TIME: std::ops::Range<usize> = 8..12;
 const WISH_TIME: std::ops::Range<usize> = 16..20;
-/// What the client is told: the longest that can be, 24 days. As it is never idle it counts from its
-/// own beginning, so a shorter time would end it at the first loss of a server after that time.
+/// What the client is told: the longest that can be, 24 days. As it is never idle it counts from
+/// its own beginning, so a shorter time would end it at the first loss of a server after that time.
 const TOLD_MS: i32 = i32::MAX;
 /// What it is told to make it close itself, which it does when the way ends and it is a second old.
 const FAREWELL_MS: i32 = 1;
@@ -100,8 +100,8 @@ impl Forwarder {
         self.address
     }
 
-    /// Makes the client close itself, whether there are servers or not. It must not outlive the way:
-    /// it would call for ever, as fast as it can.
+    /// Makes the client close itself, whether there are servers or not. It must not outlive the
+    /// way: it would call for ever, as fast as it can.
     pub(super) fn dismiss(&self) {
         self.shared.dismissed.store(true, Ordering::Release);
     }
