@@ -30,6 +30,7 @@ mod queueing;
 mod resets;
 mod routers;
 mod routers_lead;
+mod routers_session;
 mod routers_store;
 mod scaling;
 mod smuggling;

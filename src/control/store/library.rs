@@ -75,8 +75,9 @@ impl Librarian {
     fn run(mut self, given: &Receiver<Task>) {
         let mut next = Instant(0);
         loop {
-            let nap = if self.waiting.is_empty() { PAUSE * 60 } else { next - clock::now() };
-            match given.recv_timeout(nap) {
+            let idle = self.store.tend_every();
+            let nap = if self.waiting.is_empty() { idle } else { next - clock::now() };
+            match given.recv_timeout(nap.min(idle)) {
                 Ok(Task::Keep(keep)) => {
                     while self.waiting.len() >= WAITING_MAX {
                         self.waiting.pop_first();
@@ -84,7 +85,7 @@ impl Librarian {
                     self.waiting.insert(keep.key, keep.value);
                 }
                 Ok(Task::Fetch(service, key)) => self.fetch(service, &key),
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => self.store.tend(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             if clock::now() >= next && !self.keep_all() {

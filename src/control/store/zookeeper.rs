@@ -84,6 +84,26 @@ impl Shared {
         Ok(Stored { value, version: version_of(version) })
     }
 
+    /// Keeps the session alive, if there is one.
+    pub fn tend(&self) {
+        self.client.borrow_mut().tend();
+    }
+
+    /// How often [`tend`](Self::tend) must be called where nothing else is asked.
+    pub fn tend_every(&self) -> Duration {
+        self.client.borrow().tend_every()
+    }
+
+    /// The version of a node, whatever its value is; none if there is no such node.
+    fn version_at(&self, path: &str) -> Result<Option<i32>, StoreError> {
+        let got = self.client.borrow_mut().get(path);
+        match got {
+            Ok((_, stat)) => Ok(Some(stat.version)),
+            Err(Error::NoNode) => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
     /// The nodes above a key.
     fn make_way(&self, key: &str) -> Result<(), StoreError> {
         let mut client = self.client.borrow_mut();
@@ -109,9 +129,9 @@ impl Shared {
     }
 
     /// What is there, for whoever came too late.
-    fn conflict(&self, key: &str) -> StoreError {
-        match self.get(key) {
-            Ok(there) => StoreError::Conflict(there.map_or(0, |it| it.version)),
+    fn conflict(&self, path: &str) -> StoreError {
+        match self.version_at(path) {
+            Ok(there) => StoreError::Conflict(there.map_or(0, version_of)),
             Err(error) => error,
         }
     }
@@ -138,9 +158,10 @@ impl Store for Shared {
             return Err(StoreError::TooLarge(value.len()));
         }
         let version = match expect {
-            Expect::Absent => None,
+            Expect::Absent | Expect::Version(0) => None,
             Expect::Version(version) => Some(node_version(version)),
-            Expect::Anything => self.get(key)?.map(|it| node_version(it.version)),
+            // One that no key opens can be replaced.
+            Expect::Anything => self.version_at(&path)?,
         };
         let done = match version {
             None => self.create(key, &path, &sealed).map(|()| 0),
@@ -153,10 +174,11 @@ impl Store for Shared {
         match done {
             Ok(version) => {
                 let version = version_of(version);
+                self.client.borrow_mut().works();
                 self.remember(key, Some(Stored { value: value.to_vec(), version }));
                 Ok(version)
             }
-            Err(Error::NodeExists | Error::BadVersion | Error::NoNode) => Err(self.conflict(key)),
+            Err(Error::NodeExists | Error::BadVersion | Error::NoNode) => Err(self.conflict(&path)),
             Err(error) => Err(failed(error)),
         }
     }
@@ -165,20 +187,20 @@ impl Store for Shared {
         let path = self.path(key)?;
         let version = match expect {
             Expect::Anything => None,
-            Expect::Version(version) => Some(node_version(version)),
-            Expect::Absent => {
-                return match self.get(key)? {
+            Expect::Absent | Expect::Version(0) => {
+                return match self.version_at(&path)? {
                     None => Ok(()),
-                    Some(there) => Err(StoreError::Conflict(there.version)),
+                    Some(there) => Err(StoreError::Conflict(version_of(there))),
                 };
             }
+            Expect::Version(version) => Some(node_version(version)),
         };
         let done = self.client.borrow_mut().delete(&path, version);
         self.known.borrow_mut().remove(key);
         match done {
             Ok(()) => Ok(()),
             Err(Error::NoNode) if expect == Expect::Anything => Ok(()),
-            Err(Error::NoNode | Error::BadVersion) => Err(self.conflict(key)),
+            Err(Error::NoNode | Error::BadVersion) => Err(self.conflict(&path)),
             Err(error) => Err(failed(error)),
         }
     }
@@ -214,7 +236,9 @@ fn version_of(version: i32) -> u64 {
     u64::try_from(i64::from(version) + 1).unwrap_or(0)
 }
 
+/// That of a node; 0, which is none, has no such: -1 would mean any.
 fn node_version(version: u64) -> i32 {
+    assert!(version > 0, "nothing has version 0");
     // One that no node has is refused by the server as any other wrong one.
     i32::try_from(version).map_or(i32::MAX, |it| it - 1)
 }

@@ -2,8 +2,10 @@
 
 mod client;
 mod cluster;
+mod curator;
 mod ensemble;
 mod flow;
+mod hold;
 mod instance;
 mod path;
 mod process;
@@ -15,8 +17,10 @@ mod wave;
 
 pub(crate) use client::{Connection, Response};
 pub(crate) use cluster::{Cluster, of_task, status, until_view};
+pub(crate) use curator::Curator;
 pub(crate) use ensemble::{Ensemble, SESSION, until_members};
 pub(crate) use flow::Flow;
+pub(crate) use hold::Hold;
 pub(crate) use instance::{Instance, fronted};
 pub(crate) use path::{Path, on};
 pub(crate) use process::{Process, end_at_once, exists};

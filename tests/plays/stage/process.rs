@@ -25,8 +25,15 @@ impl Process {
 
     /// Starts it through a command that becomes what it is followed by.
     pub(crate) fn start_through(through: &[&str], arguments: &[String]) -> Self {
+        let words: Vec<&str> =
+            through.iter().copied().chain([env!("CARGO_BIN_EXE_waiter")]).collect();
+        Self::start_program(&words, arguments)
+    }
+
+    /// Starts another program: its words, then the arguments.
+    pub(crate) fn start_program(words: &[&str], arguments: &[String]) -> Self {
         let stderr = NamedTempFile::new().expect("a temporary file");
-        let mut words = through.iter().copied().chain([env!("CARGO_BIN_EXE_waiter")]);
+        let mut words = words.iter();
         let mut child = Command::new(words.next().expect("a program"))
             .args(words)
             .args(arguments)
@@ -34,7 +41,7 @@ impl Process {
             .stdout(Stdio::piped())
             .stderr(stderr.reopen().expect("a temporary file"))
             .spawn()
-            .expect("the binary was built with the tests");
+            .expect("the binary was built with the tests, or is installed");
         let stdout = child.stdout.take().expect("it was piped");
         let (sender, lines) = channel();
         thread::spawn(move || {

@@ -138,6 +138,8 @@ impl Client {
     /// # Errors
     /// No server can be reached, or none grants a session; or it is too early to try again.
     pub fn session(&mut self) -> Result<Granted, Error> {
+        // One whose session expired while nobody asked has nothing left to lose.
+        drop(self.life.take_if(|it| !it.is_whole()));
         if let Some(life) = &self.life {
             return Ok(life.granted());
         }
@@ -167,6 +169,18 @@ impl Client {
     pub fn works(&mut self) {
         self.pause = PAUSE.0;
         self.next = Instant(0);
+    }
+
+    /// Keeps the session at hand alive, if there is one.
+    pub fn tend(&mut self) {
+        if self.life.is_some() {
+            let _ = self.get("/"); // without a session another is begun when it is needed
+        }
+    }
+
+    /// How often [`tend`](Self::tend) must be called where nothing else is asked.
+    pub fn tend_every(&self) -> Duration {
+        self.life.as_ref().map_or(self.session, |it| it.granted().length) / 3
     }
 
     /// Ends the session, so that what goes with it is gone at once.

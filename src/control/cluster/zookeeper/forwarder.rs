@@ -30,8 +30,14 @@ const GRANT: usize = 20;
 /// Where the time stands in it, and in what a client says first, which has so many bytes before.
 const GRANT_TIME: std::ops::Range<usize> = 8..12;
 const WISH_TIME: std::ops::Range<usize> = 16..20;
-/// What the client is told: an hour.
-const TOLD_MS: i32 = 3_600_000;
+/// What the client is told: the longest that can be, 24 days. As it is never idle it counts from
+/// its own beginning, so a shorter time would end it at the first loss of a server after that time.
+const TOLD_MS: i32 = i32::MAX;
+/// What it is told to make it close itself, which it does when the way ends and it is a second old.
+const FAREWELL_MS: i32 = 1;
+/// Bytes of a whole grant, and longest wish.
+const GRANT_WHOLE: usize = 41;
+const WISH_MAX: usize = 1024;
 
 /// A way to the servers, as long as this lives.
 #[derive(Debug)]
@@ -52,6 +58,8 @@ struct Shared {
     wish_ms: i32,
     session: AtomicI64,
     length_ms: AtomicU64,
+    /// The client is sent away, and no server is asked any more.
+    dismissed: AtomicBool,
     ended: AtomicBool,
 }
 
@@ -70,6 +78,7 @@ impl Forwarder {
             wish_ms: i32::try_from(session.as_millis()).unwrap_or(i32::MAX),
             session: AtomicI64::new(0),
             length_ms: AtomicU64::new(0),
+            dismissed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             servers,
         });
@@ -89,6 +98,12 @@ impl Forwarder {
     /// Where the client connects.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Makes the client close itself, whether there are servers or not. It must not outlive the
+    /// way: it would call for ever, as fast as it can.
+    pub(super) fn dismiss(&self) {
+        self.shared.dismissed.store(true, Ordering::Release);
     }
 
     /// The session that was granted last; number 0: none was yet.
@@ -144,6 +159,11 @@ impl Shared {
     }
 
     fn carry(self: &Arc<Self>, client: TcpStream) {
+        if self.dismissed.load(Ordering::Acquire) {
+            let _ = self.send_away(client); // it calls again as long as it lives
+            std::thread::sleep(HOLD); // one that is too young calls again at once
+            return;
+        }
         let Some(server) = self.reach() else {
             std::thread::sleep(HOLD);
             return;
@@ -173,6 +193,21 @@ impl Shared {
         if !self.ended.load(Ordering::Acquire) {
             std::thread::sleep(LOOK); // a client that is cut off again and again is slowed down
         }
+    }
+
+    /// Answers the client as no server would.
+    fn send_away(&self, mut client: TcpStream) -> std::io::Result<()> {
+        client.set_read_timeout(Some(CONNECT))?;
+        let mut length = [0; 4];
+        client.read_exact(&mut length)?;
+        let mut wish = vec![0; WISH_MAX.min(u32::from_be_bytes(length) as usize)];
+        client.read_exact(&mut wish)?;
+        let mut said = vec![0; GRANT_WHOLE];
+        said[..4].copy_from_slice(&(GRANT_WHOLE as u32 - 4).to_be_bytes());
+        said[GRANT_TIME].copy_from_slice(&FAREWELL_MS.to_be_bytes());
+        said[GRANT_TIME.end..GRANT].copy_from_slice(&1_i64.to_be_bytes()); // any session
+        said[GRANT..GRANT + 4].copy_from_slice(&16_i32.to_be_bytes()); // then 16 bytes, unread
+        client.write_all(&said)
     }
 
     /// What the server says; returns when the way is over.
@@ -209,7 +244,8 @@ impl Shared {
                 {
                     let since = owed.load(Ordering::Acquire);
                     let late = since > 0 && clock::now() - Instant(since) > self.owed_max;
-                    if late || self.ended.load(Ordering::Acquire) {
+                    let over = [&self.ended, &self.dismissed];
+                    if late || over.iter().any(|it| it.load(Ordering::Acquire)) {
                         return;
                     }
                 }

@@ -1,8 +1,8 @@
 //! One life of the crate's client: from its connection to the first trouble.
 //!
 //! Must hold: nobody waits for the crate longer than a deadline; a life that is given up is closed
-//! by a thread of its own, which waits until the crate can say so to a server, for else its session
-//! would be kept alive for ever by a client that nobody owns.
+//! by a thread of its own, which tells a server so if one can be reached, and then waits until the
+//! crate has ended: else a client that nobody owns would keep a session, or a core, for itself.
 
 use super::client::{Error, Granted, Mode, Stat};
 use super::forwarder::Forwarder;
@@ -16,8 +16,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, s
 use std::thread::Builder;
 use zookeeper::{Acl, CreateMode, WatchedEvent, ZkError, ZkState, ZooKeeper};
 
-/// The reaper gives a client up after so long: its session has expired long ago.
-const REAP_FOR: Duration = Duration::from_secs(120);
+/// For so long the reaper tries to end the session; else it ends by itself.
+const REAP_FOR: Duration = Duration::from_secs(5);
+/// A client that is sent away closes itself within this time.
+const DISMISS_FOR: Duration = Duration::from_secs(30);
 /// Pause between its tries.
 const REAP_EVERY: Duration = Duration::from_millis(200);
 /// A deadline is never shorter.
@@ -168,14 +170,22 @@ impl Drop for Generation {
         let (zookeeper, forwarder) = (self.zookeeper.clone(), self.forwarder.take());
         let closed = self.closed.clone();
         let reap = move || {
+            let is_closed = || closed.load(Ordering::Acquire);
             let end = clock::now() + REAP_FOR;
             let fails = || guarded(|| zookeeper.close()).is_ok_and(|it| it.is_err());
-            while fails() && !closed.load(Ordering::Acquire) && clock::now() < end {
+            while fails() && !is_closed() && clock::now() < end {
                 std::thread::sleep(REAP_EVERY);
             }
-            // Its threads end when nothing can be reached any more, and nobody holds it.
-            drop(forwarder);
+            // While no server can be reached it would live on, and spin without the forwarder.
+            if let Some(forwarder) = &forwarder {
+                forwarder.dismiss();
+            }
+            let end = clock::now() + DISMISS_FOR;
+            while !is_closed() && clock::now() < end {
+                std::thread::sleep(REAP_EVERY);
+            }
             drop(zookeeper);
+            drop(forwarder);
         };
         if let Err(error) = thread("zk-reaper", reap) {
             tracing::error!(%error, "a client of ZooKeeper cannot be closed");

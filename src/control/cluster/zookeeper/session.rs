@@ -31,7 +31,7 @@ use std::thread::{Builder, JoinHandle};
 const LOOP_PATIENCE: Duration = Duration::from_secs(10);
 /// Looks at the members until they stay the same while they are read.
 const LOOKS_MAX: usize = 8;
-/// Pause after a round that failed, at least.
+/// Pause after a round that failed or must be repeated, at least.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What the session is kept by.
@@ -97,14 +97,17 @@ struct Keeper {
     is_leaving: bool,
     has_left: bool,
     burials: BTreeSet<RouterId>,
+    /// The members, as they were read on this session.
+    found: Found,
     /// Routers of the roster, as they were read.
     known: HashMap<String, Member>,
     /// Nodes that were complained of.
     strange: HashSet<String>,
 }
 
-/// The members as a round found them.
-#[derive(Default)]
+/// The members as a round found them. Whoever joins or leaves makes another epoch; so while the
+/// epoch is the same they are not read again.
+#[derive(Clone, Default)]
 struct Found {
     epoch: u64,
     members: Vec<Member>,
@@ -142,6 +145,7 @@ impl Keeper {
             is_leaving: false,
             has_left: false,
             burials: BTreeSet::new(),
+            found: Found::default(),
             known: HashMap::new(),
             strange: HashSet::new(),
         }
@@ -171,7 +175,7 @@ impl Keeper {
                     let length = self.granted.map_or(PAUSE, |it| it.length);
                     began + length / 6
                 }
-                Ok(false) => clock::now(),
+                Ok(false) => clock::now() + PAUSE,
                 Err(why) => {
                     self.lost(why.to_string());
                     clock::now() + self.client.nap().max(PAUSE)
@@ -180,11 +184,12 @@ impl Keeper {
         }
     }
 
-    /// One look around; `false` if it must be repeated at once.
+    /// One look around; `false` if it must be repeated soon.
     fn round(&mut self) -> Result<bool, Error> {
         let granted = self.client.session()?;
         if self.granted != Some(granted) {
             self.granted = Some(granted);
+            self.found = Found::default();
             self.is_registered = false;
             self.is_lost = false;
             (self.say)(Said::Granted(granted.length));
@@ -204,7 +209,7 @@ impl Keeper {
         }
         let roster = self.roster()?;
         let first = self.first(granted)?;
-        self.bury(&found)?;
+        self.bury()?;
         let view = View { epoch: found.epoch, members: found.members, roster };
         let seen = Seen { view, began, first, server: self.client.server() };
         (self.say)(Said::Seen(Box::new(seen)));
@@ -265,12 +270,11 @@ impl Keeper {
     }
 
     fn leave(&mut self) -> Result<(), Error> {
-        if self.is_registered {
-            self.withdraw()?;
-            let path = format!("{}/{}", self.at.discovery, self.me.id.as_str());
-            tolerate(self.client.delete(&path, None), &Error::NoNode)?;
-            self.is_registered = false;
-        }
+        // Also what an earlier session may have left.
+        tolerate(self.withdraw(), &Error::NoNode)?;
+        let path = format!("{}/{}", self.at.discovery, self.me.id.as_str());
+        tolerate(self.client.delete(&path, None), &Error::NoNode)?;
+        self.is_registered = false;
         self.has_left = true;
         (self.say)(Said::Left);
         Ok(())
@@ -306,31 +310,45 @@ impl Keeper {
         let discovery = self.at.discovery.clone();
         for _ in 0..LOOKS_MAX {
             let before = self.client.get(&discovery)?.1.pzxid;
+            let epoch = u64::try_from(before).unwrap_or(0);
+            if epoch == self.found.epoch {
+                return Ok(Some(self.found.clone()));
+            }
             let mut names = self.client.children(&discovery)?;
             names.sort();
-            self.complain_of_crowd(names.len());
-            let mut found = Found { epoch: u64::try_from(before).unwrap_or(0), ..Found::default() };
-            for name in names.into_iter().take(ROUTERS_MAX) {
-                let (value, stat) = match self.client.get(&format!("{discovery}/{name}")) {
-                    Ok(it) => it,
-                    Err(Error::NoNode) => continue,
-                    Err(error) => return Err(error),
-                };
-                if name == self.me.id.as_str() {
-                    found.own = Some(stat.owner);
-                    found.members.push(self.me.clone());
-                    continue;
-                }
-                match curator::read(&name, &value) {
-                    Some(member) => found.members.push(member),
-                    None => self.complain_of(&format!("{discovery}/{name}")),
-                }
+            let mut found = Found { epoch, ..Found::default() };
+            for name in names {
+                self.read_member(&name, &mut found)?;
             }
             if self.client.get(&discovery)?.1.pzxid == before {
+                self.complain_of_crowd(found.members.len());
+                // All routers leave out the same ones.
+                found.members.truncate(ROUTERS_MAX);
+                self.found = found.clone();
                 return Ok(Some(found));
             }
         }
         Ok(None)
+    }
+
+    /// One of those that are registered, if it is a router.
+    fn read_member(&mut self, name: &str, found: &mut Found) -> Result<(), Error> {
+        let path = format!("{}/{name}", self.at.discovery);
+        let (value, stat) = match self.client.get(&path) {
+            Ok(it) => it,
+            Err(Error::NoNode) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if name == self.me.id.as_str() {
+            found.own = Some(stat.owner);
+            found.members.push(self.me.clone());
+            return Ok(());
+        }
+        match curator::read(name, &value) {
+            Some(member) => found.members.push(member),
+            None => self.complain_of(&path),
+        }
+        Ok(())
     }
 
     /// Who has not been written off.
@@ -370,6 +388,11 @@ impl Keeper {
         }
         for (_, name) in candidates {
             match self.client.get(&format!("{}/{name}", self.at.latch)) {
+                // What an earlier session of this router left proves nothing of this one.
+                Ok((_, stat)) if name.starts_with(&self.candidacy) && stat.owner != granted.id => {
+                    let path = format!("{}/{name}", self.at.latch);
+                    tolerate(self.client.delete(&path, None), &Error::NoNode)?;
+                }
                 Ok((value, _)) => {
                     let text = String::from_utf8_lossy(&value).into_owned();
                     return Ok(router_id(&text));
@@ -382,12 +405,17 @@ impl Keeper {
     }
 
     /// Removes those from the roster who were written off and have not come back.
-    fn bury(&mut self, found: &Found) -> Result<(), Error> {
+    fn bury(&mut self) -> Result<(), Error> {
         while let Some(router) = self.burials.first().cloned() {
-            if !found.members.iter().any(|it| it.id == router) {
-                let path = format!("{}/{}", self.at.roster, router.as_str());
-                tolerate(self.client.delete(&path, None), &Error::NoNode)?;
-                tracing::info!(%router, "a router that has ended is written off");
+            // Its node is what counts, whether it can be understood or not.
+            match self.client.get(&format!("{}/{}", self.at.discovery, router.as_str())) {
+                Ok(_) => {}
+                Err(Error::NoNode) => {
+                    let path = format!("{}/{}", self.at.roster, router.as_str());
+                    tolerate(self.client.delete(&path, None), &Error::NoNode)?;
+                    tracing::info!(%router, "a router that has ended is written off");
+                }
+                Err(error) => return Err(error),
             }
             self.burials.remove(&router);
         }

@@ -1,0 +1,181 @@
+//! What a router's session with ZooKeeper, and the shared store, bear: nodes that are no routers,
+//! servers that go and come, silence; and that a Curator of the JVM sees what it should.
+
+use crate::stage::{
+    Curator, Ensemble, Hold, PATIENCE, Router, SESSION, now, pause_until, until, until_members,
+};
+use std::fs;
+use std::time::Duration;
+use waiter::control::cluster::zookeeper::client::Verbs;
+use waiter::control::cluster::zookeeper::{Client, Mode};
+use waiter::control::store::{Expect, Keys, Shared, Store, StoreError};
+
+const DISCOVERY: &str = "/waiter/discovery-v2-v2/waiter";
+
+fn servers(ensemble: &Ensemble) -> Vec<String> {
+    ensemble.places().split(',').map(str::to_owned).collect()
+}
+
+fn store(ensemble: &Ensemble, keys: &[u8]) -> Shared {
+    let keys = if keys.is_empty() { Keys::default() } else { Keys::read(keys).expect("keys") };
+    Shared::new(servers(ensemble), SESSION, "/waiter", keys)
+}
+
+fn epoch(router: &Router) -> u64 {
+    router.page("/state/cluster")["epoch"].as_u64().unwrap_or(0)
+}
+
+/// Threads of the router that exist for a client of ZooKeeper, and the CPU time they and its keeper
+/// have used, in hundredths of a second.
+fn clients(router: &Router) -> (usize, u64) {
+    let tasks = fs::read_dir(format!("/proc/{}/task", router.process.pid()));
+    let (mut count, mut used) = (0, 0);
+    for task in tasks.expect("it runs").flatten() {
+        let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        let Some((name, rest)) = stat.rsplit_once(") ") else { continue };
+        let name = name.split_once('(').map_or("", |it| it.1);
+        let numbers: Vec<&str> = rest.split_whitespace().collect();
+        let is_client = name.starts_with("zk-") || name == "io" || name == "event";
+        if is_client || name == "zookeeper" || name == "library" {
+            count += usize::from(is_client);
+            used += numbers[11].parse::<u64>().unwrap_or(0);
+            used += numbers[12].parse::<u64>().unwrap_or(0);
+        }
+    }
+    (count, used)
+}
+
+#[test]
+fn nodes_that_are_no_routers_are_left_out_however_many() {
+    let ensemble = Ensemble::start(1);
+    let routers = ensemble.routers(1, &["--scheduler", "none", "--router-id-prefix", "zz"]);
+    let mut other = Client::new(servers(&ensemble), Duration::from_secs(10));
+    let large = vec![b'x'; 1_000_000];
+    for (name, value) in
+        [("a", &b"{\"address\":"[..]), ("b", b""), ("c", b"\xff\xfe"), ("d", &large)]
+    {
+        other.create(&format!("{DISCOVERY}/{name}"), value, Mode::Persistent).expect("made");
+    }
+    // More than there may be routers, and all of them before ours.
+    for n in 0..996 {
+        let path = format!("{DISCOVERY}/e{n:04}");
+        other.create(&path, b"[]", Mode::Persistent).expect("made");
+    }
+    let last = other.get(DISCOVERY).expect("it is there").1.pzxid.unsigned_abs();
+    until("the router has read them all", PATIENCE, || (epoch(&routers[0]) == last).then_some(()));
+    pause_until(now() + SESSION);
+    until_members(&[&routers[0]]);
+    assert_eq!(epoch(&routers[0]), last, "it has not registered anew");
+    let said = routers[0].process.said();
+    assert_eq!(said.matches("is no router of this version").count(), 256, "said once of each");
+    assert_eq!(said.matches("is registered again").count(), 0, "{said}");
+}
+
+#[test]
+fn sessions_that_are_lost_leave_no_thread_behind_and_burn_nothing() {
+    let mut ensemble = Ensemble::start(1);
+    let routers = ensemble.routers(1, &["--scheduler", "none"]);
+    let router = &routers[0];
+    let base = (clients(router).0, router.descriptors());
+    for _ in 0..3 {
+        ensemble.kill(0);
+        until("the client is given up", PATIENCE, || {
+            (router.metric("waiter_cluster_session") == 0.0).then_some(())
+        });
+        until("its threads have ended", PATIENCE, || (clients(router).0 == 0).then_some(()));
+        let before = clients(router).1;
+        pause_until(now() + Duration::from_secs(3));
+        let used = clients(router).1 - before;
+        assert!(used <= 6, "{used} hundredths of a second in 3 s");
+        ensemble.begin(0);
+        ensemble.until_serving(0);
+        until_members(&[router]);
+    }
+    until("as at the beginning", PATIENCE, || {
+        let (threads, descriptors) = (clients(router).0, router.descriptors());
+        (threads <= base.0 && descriptors <= base.1 + 2).then_some(())
+    });
+    let sessions = ensemble.four(0, "dump").matches(DISCOVERY).count();
+    assert_eq!(sessions, 1, "one node, of one session");
+}
+
+#[test]
+fn a_session_outlives_every_server_restarted_in_turn() {
+    let mut ensemble = Ensemble::start(3);
+    let routers = ensemble.routers(1, &["--scheduler", "none"]);
+    let before = epoch(&routers[0]);
+    for at in 0..3 {
+        ensemble.kill(at);
+        pause_until(now() + Duration::from_millis(500));
+        ensemble.begin(at);
+        ensemble.until_serving(at);
+    }
+    pause_until(now() + SESSION);
+    until_members(&[&routers[0]]);
+    assert_eq!(epoch(&routers[0]), before, "nobody had to register anew");
+}
+
+#[test]
+fn the_store_means_the_version_it_says() {
+    let ensemble = Ensemble::start(1);
+    let store = store(&ensemble, b"");
+    assert_eq!(store.put("k", b"1", Expect::Version(0)).expect("0 is none"), 1);
+    let again = store.put("k", b"2", Expect::Version(0));
+    assert!(matches!(again, Err(StoreError::Conflict(1))), "{again:?}");
+    let gone = store.delete("k", Expect::Version(0));
+    assert!(matches!(gone, Err(StoreError::Conflict(1))), "{gone:?}");
+    let late = store.put("k", b"2", Expect::Version(7));
+    assert!(matches!(late, Err(StoreError::Conflict(1))), "{late:?}");
+    // Longer silent than its session: what it is asked next is done, and told as done.
+    pause_until(now() + SESSION * 2);
+    assert_eq!(store.put("k", b"2", Expect::Version(1)).expect("done"), 2);
+    store.delete("k", Expect::Version(2)).expect("done");
+    assert_eq!(store.get("k").expect("works"), None);
+}
+
+#[test]
+fn a_value_that_no_key_opens_can_be_replaced() {
+    let ensemble = Ensemble::start(1);
+    let old = store(&ensemble, b"0123456789abcdef");
+    old.put("^A", b"1", Expect::Absent).expect("new");
+    let new = store(&ensemble, b"fedcba9876543210");
+    assert!(matches!(new.get("^A"), Err(StoreError::Failed(_))));
+    let late = new.put("^A", b"2", Expect::Absent);
+    assert!(matches!(late, Err(StoreError::Conflict(1))), "{late:?}");
+    assert_eq!(new.put("^A", b"2", Expect::Anything).expect("replaced"), 2);
+    assert_eq!(new.get("^A").expect("works").expect("there").value, b"2");
+}
+
+#[test]
+fn a_leader_that_is_cut_off_has_ended_before_curator_leads() {
+    let ensemble = Ensemble::start(1);
+    let hold = Hold::start(&ensemble.places());
+    let joining = ensemble.flags_at(&hold.place());
+    let mut flags: Vec<&str> = joining.iter().map(String::as_str).collect();
+    flags.extend(["--scheduler", "none"]);
+    let router = Router::start(&flags);
+    until_members(&[&router]);
+    let leads = || router.page("/state/cluster")["leader"]["leader?"] == true;
+    until("it leads", PATIENCE, || leads().then_some(()));
+    let curator = Curator::start(&ensemble.places(), "waiter");
+    let id = router.page("/state/cluster")["router-id"].as_str().expect("an id").to_owned();
+    curator.until("Curator sees the router", |it| it.starts_with("cache ") && it.contains(&id));
+    until("the router sees Curator's", PATIENCE, || {
+        let page = router.page("/state/cluster");
+        page["members"].to_string().contains("jvm-1").then_some(())
+    });
+    hold.hold();
+    let mut led_last = curator.millis();
+    let led = until("Curator leads", PATIENCE, || {
+        if leads() {
+            led_last = curator.millis();
+        }
+        curator.heard().find_map(|it| it.strip_prefix("leads ")?.parse::<u64>().ok())
+    });
+    assert!(led_last < led, "the router led at {led_last}, Curator from {led}");
+    hold.go_on();
+    until("the router is a member again", PATIENCE, || {
+        (router.metric("waiter_cluster_session") == 1.0).then_some(())
+    });
+    assert!(!leads(), "Curator still does");
+}
