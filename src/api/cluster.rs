@@ -3,9 +3,10 @@
 
 use super::about::View;
 use super::reply::Reply;
+use super::state::date;
 use crate::base::fault::{Class, Fault};
 use crate::base::ids::ServiceId;
-use crate::base::time::{Date, Duration};
+use crate::base::time::{Date, millis};
 use crate::core::catalogue::{Cluster, Distribution, Done, Entry, Peer};
 use crate::core::fact::Runner;
 use crate::core::peers::Member;
@@ -179,12 +180,4 @@ fn peer(it: &Peer) -> Value {
         "borrowed": status.borrowed,
         "owes": status.owes,
     })
-}
-
-fn date(date: Option<Date>) -> Value {
-    date.map(Date::iso).into()
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -8,7 +8,7 @@ use super::instance;
 use super::reply::Reply;
 use crate::base::fault::Fault;
 use crate::base::ids::ServiceId;
-use crate::base::time::{Date, Duration};
+use crate::base::time::{Date, Duration, millis};
 use crate::core::aggregator::{Instance, State};
 use crate::core::catalogue::Entry;
 use crate::core::fact::{self, Runner};
@@ -307,14 +307,10 @@ fn url(view: &View<'_>) -> String {
     format!("{}/", view.base)
 }
 
-fn date(date: Option<Date>) -> Value {
+pub(super) fn date(date: Option<Date>) -> Value {
     date.map(Date::iso).into()
 }
 
 fn after(date: Date, time: Duration) -> Date {
     Date(date.0.saturating_add(millis(time)))
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

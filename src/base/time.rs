@@ -37,6 +37,11 @@ impl Sub for Instant {
     }
 }
 
+/// A time in milliseconds; the most there is, if it is longer.
+pub fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// A date: milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Date(pub u64);

@@ -4,15 +4,15 @@ use crate::base::ids::RouterId;
 use crate::base::time::Duration;
 use crate::cmd::host;
 use crate::config::Config;
+use crate::control::chance::random_hex;
 use crate::control::cluster::links::Links;
 use crate::control::cluster::{Terms, Ways};
 use crate::control::store::{Keys, Library, Shared};
-use crate::control::{Event, cluster};
+use crate::control::{Event, cluster, shelf};
 use crate::core::peers::Isolated;
-use crate::core::service::{Description, from_core, parse_static};
+use crate::core::service::{Description, parse_static};
 use crate::mesh::{Fence, clock};
 use crate::wire::peer::{SECRET_BYTES_MIN, Secret};
-use rustix::rand::{GetRandomFlags, getrandom};
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -127,10 +127,7 @@ pub(super) fn store(config: &Config) -> Result<Shared, String> {
 /// Starts the thread that keeps descriptions where all routers find them.
 fn library(config: &Config, events: &SyncSender<Event>) -> Result<Library, String> {
     let (user, defaults) = (host::user(), config.defaults.clone());
-    let read = move |value: &[u8]| {
-        let core = serde_json::from_slice(value).map_err(|it| it.to_string())?;
-        from_core(core, &user, &defaults).map_err(|it| it.to_string())
-    };
+    let read = move |value: &[u8]| shelf::described(value, &user, &defaults);
     let told = events.clone();
     let tell = move |service, found| {
         let _ = told.send(Event::Described(service, found)); // the loop has ended: so does this
@@ -150,12 +147,7 @@ fn private(path: &Path) -> Result<Vec<u8>, String> {
 
 /// A new id; no router has had it before.
 pub(super) fn new_id(prefix: Option<&str>) -> Result<RouterId, String> {
-    let mut bytes = [0_u8; 16];
-    let filled = getrandom(&mut bytes, GetRandomFlags::empty());
-    if filled != Ok(bytes.len()) {
-        return Err("the system gives no random bytes for the router's id".to_owned());
-    }
-    let id = format!("{:032x}", u128::from_be_bytes(bytes));
+    let id = random_hex(16).map_err(|error| format!("no random id for this router: {error}"))?;
     Ok(RouterId::new(&prefix.map_or_else(|| id.clone(), |it| format!("{it}-{id}"))))
 }
 

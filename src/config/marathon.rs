@@ -1,6 +1,7 @@
 //! The Marathon scheduler: as written, and as resolved.
 
 use super::mistakes::Mistakes;
+use super::written::given;
 use crate::base::time::Duration;
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -170,11 +171,6 @@ impl WrittenMarathon {
         }
         Some(name.clone())
     }
-}
-
-/// What is given and is not `none`.
-fn given(value: Option<&String>) -> Option<&String> {
-    value.filter(|it| it.as_str() != "none")
 }
 
 /// Whether this is an address and nothing more.

@@ -1,6 +1,7 @@
 //! The cluster of routers: as written, and as resolved.
 
 use super::mistakes::Mistakes;
+use super::written::given;
 use crate::base::time::Duration;
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -241,11 +242,6 @@ fn either(key: &str, text: Option<&String>, words: [&str; 2], mistakes: &mut Mis
         mistakes.add(key, text, format_args!("expected {} or {}", words[0], words[1]));
     }
     text == words[1]
-}
-
-/// What is given and is not `none`.
-fn given(value: Option<&String>) -> Option<&String> {
-    value.filter(|it| it.as_str() != "none")
 }
 
 fn path(value: Option<&PathBuf>) -> Option<PathBuf> {

@@ -231,3 +231,8 @@ impl Bounds {
         }
     }
 }
+
+/// What is given and is not `none`.
+pub(super) fn given(value: Option<&String>) -> Option<&String> {
+    value.filter(|it| it.as_str() != "none")
+}

@@ -3,7 +3,7 @@
 pub mod access_log;
 mod believing;
 pub mod books;
-mod chance;
+pub mod chance;
 pub mod cluster;
 pub mod data_dir;
 mod ending;

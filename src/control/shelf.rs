@@ -35,6 +35,15 @@ pub fn key_of(service: &ServiceId) -> String {
     format!("{DESCRIPTIONS}{service}")
 }
 
+/// The description that was stored as this value.
+///
+/// # Errors
+/// It is none, in words.
+pub fn described(value: &[u8], user: &str, defaults: &Defaults) -> Result<Description, String> {
+    let core = serde_json::from_slice(value).map_err(|it| it.to_string())?;
+    from_core(core, user, defaults).map_err(|it| it.to_string())
+}
+
 /// What an earlier run of a router left in its store.
 #[derive(Debug, Default)]
 pub struct Kept {
@@ -54,10 +63,7 @@ impl Kept {
     pub fn read(store: &Embedded, user: &str, defaults: &Defaults) -> Result<Self, StoreError> {
         let mut kept = Self::default();
         for (key, stored) in store.list(DESCRIPTIONS)? {
-            let core = serde_json::from_slice(&stored.value).map_err(|it| it.to_string());
-            let described =
-                core.and_then(|core| from_core(core, user, defaults).map_err(|it| it.to_string()));
-            match described {
+            match described(&stored.value, user, defaults) {
                 Ok(description) => kept.descriptions.push(description),
                 Err(error) => tracing::warn!(key, error, "a stored description is left out"),
             }

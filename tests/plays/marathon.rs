@@ -2,12 +2,11 @@
 //! stand-in with real processes.
 
 use crate::stage::{
-    Cluster, Connection, PATIENCE, Request, Router, Service, exists, now, of_task, pause_until,
-    until, until_view, wave,
+    Cluster, Connection, PATIENCE, Request, Router, Service, at_once, exists, now, of_task,
+    pause_until, until, until_view, wave,
 };
 use serde_json::{Value, json};
 use std::collections::HashSet;
-use std::thread;
 use std::time::Duration;
 
 /// Collectors that look often.
@@ -101,13 +100,7 @@ fn what_runs_is_found_again_by_a_router_that_starts_anew() {
     assert_eq!(router.ask(&service.get("/")).expect(200).instance(), first, "routed to");
     let posts = cluster.writes().iter().filter(|it| it.starts_with("POST ")).count();
     assert_eq!(posts, 1, "{:?}", cluster.writes());
-    let address = router.address;
-    let slow: Vec<_> = (0..6)
-        .map(|_| {
-            let request = service.get("/?delay-ms=1500");
-            thread::spawn(move || Connection::open(address).ask(&request).expect(200).instance())
-        })
-        .collect();
+    let slow = at_once(&router, 6, &service.get("/?delay-ms=1500"));
     let seen: HashSet<u32> = slow.into_iter().map(|it| it.join().expect("served")).collect();
     assert!(seen.len() > 1, "scaled: {seen:?}");
     until("and collected", PATIENCE, || cluster.app("again").is_none().then_some(()));

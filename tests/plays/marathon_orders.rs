@@ -2,8 +2,8 @@
 
 use crate::marathon::service;
 use crate::stage::{
-    Cluster, Connection, PATIENCE, Request, Router, exists, now, of_task, pause_until, status,
-    until, until_view,
+    Cluster, Connection, PATIENCE, Request, Router, at_once, exists, now, of_task, pause_until,
+    status, until, until_view,
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -62,13 +62,7 @@ fn a_lock_makes_orders_wait_and_nothing_is_forced() {
     let service = service("locked", "").with("max-instances", "3");
     router.ask(&service.get("/")).expect(200);
     cluster.fault(&json!({"do": "locked", "method": "PUT", "deployment": "somebody-else-s"}));
-    let address = router.address;
-    let slow: Vec<_> = (0..4)
-        .map(|_| {
-            let request = service.get("/?delay-ms=2500");
-            thread::spawn(move || Connection::open(address).ask(&request).expect(200).instance())
-        })
-        .collect();
+    let slow = at_once(&router, 4, &service.get("/?delay-ms=2500"));
     until("it was tried twice", PATIENCE, || (count(&cluster, "PUT ") >= 2).then_some(()));
     assert!(count(&cluster, "PUT ") < 10, "not at once again: {:?}", cluster.writes());
     assert_eq!(router.active("locked").len(), 1);
@@ -104,13 +98,7 @@ fn an_order_whose_answer_is_lost_is_read_back_and_not_repeated() {
     assert_eq!(count(&cluster, "POST "), 1);
     settled(&cluster, "lost");
     cluster.fault(&lost("PUT"));
-    let address = router.address;
-    let slow: Vec<_> = (0..3)
-        .map(|_| {
-            let request = service.get("/?delay-ms=1500");
-            thread::spawn(move || Connection::open(address).ask(&request).expect(200).instance())
-        })
-        .collect();
+    let slow = at_once(&router, 3, &service.get("/?delay-ms=1500"));
     until("two serve", PATIENCE, || (router.active("lost").len() == 2).then_some(()));
     let asked = cluster.faults("GET", "/requests", &Value::Null);
     assert_eq!(count(&cluster, "PUT "), 1, "{asked:#}");

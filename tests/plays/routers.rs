@@ -13,6 +13,15 @@ fn instances(knobs: &[&str]) -> Vec<Instance> {
     (0..INSTANCES).map(|_| Instance::start(knobs)).collect()
 }
 
+/// Three routers before instances that take one request at a time, joined by so many servers.
+fn three(servers: usize) -> (Ensemble, Vec<Instance>, Vec<Router>) {
+    let ensemble = Ensemble::start(servers);
+    let instances = instances(&["--single", "--delay-ms", "15"]);
+    let bench = fronted("bench", &instances, "concurrency-level=1");
+    let routers = ensemble.routers(3, &["--scheduler", "none", "--static", &bench]);
+    (ensemble, instances, routers)
+}
+
 fn request(target: &str) -> Request {
     Request::get(target).with("host", "bench")
 }
@@ -64,10 +73,7 @@ fn ephemerals(ensemble: &Ensemble) -> Vec<String> {
 
 #[test]
 fn limits_are_exact_over_routers_whatever_zookeeper_does() {
-    let mut ensemble = Ensemble::start(3);
-    let instances = instances(&["--single", "--delay-ms", "15"]);
-    let bench = fronted("bench", &instances, "concurrency-level=1");
-    let routers = ensemble.routers(3, &["--scheduler", "none", "--static", &bench]);
+    let (mut ensemble, instances, routers) = three(3);
     let all: Vec<&Router> = routers.iter().collect();
     let flow = Flow::begin(8, &addresses(&all), &request("/"));
     until("requests are served", PATIENCE, || (flow.served() > 100).then_some(()));
@@ -117,10 +123,7 @@ fn limits_are_exact_over_routers_whatever_zookeeper_does() {
 
 #[test]
 fn a_router_that_is_killed_gives_its_slots_back() {
-    let ensemble = Ensemble::start(1);
-    let instances = instances(&["--single", "--delay-ms", "15"]);
-    let bench = fronted("bench", &instances, "concurrency-level=1");
-    let mut routers = ensemble.routers(3, &["--scheduler", "none", "--static", &bench]);
+    let (_ensemble, instances, mut routers) = three(1);
     let mut victim = routers.pop().expect("three");
     let living: Vec<&Router> = routers.iter().collect();
     let flow = Flow::begin(8, &addresses(&living), &request("/"));
@@ -145,10 +148,7 @@ fn a_router_that_is_killed_gives_its_slots_back() {
 
 #[test]
 fn a_router_that_was_stopped_starts_nothing_by_rights_it_had() {
-    let ensemble = Ensemble::start(1);
-    let instances = instances(&["--single", "--delay-ms", "15"]);
-    let bench = fronted("bench", &instances, "concurrency-level=1");
-    let routers = ensemble.routers(3, &["--scheduler", "none", "--static", &bench]);
+    let (_ensemble, instances, routers) = three(1);
     let all: Vec<&Router> = routers.iter().collect();
     let leads = |it: &Router| it.metric("waiter_cluster_leads") == 1.0;
     let leader = until("somebody leads", PATIENCE, || all.iter().position(|it| leads(it)));
@@ -183,10 +183,7 @@ fn until_seen_gone(others: &[&Router]) {
 
 #[test]
 fn a_router_that_leaves_takes_everything_along() {
-    let ensemble = Ensemble::start(1);
-    let instances = instances(&["--single", "--delay-ms", "15"]);
-    let bench = fronted("bench", &instances, "concurrency-level=1");
-    let mut routers = ensemble.routers(3, &["--scheduler", "none", "--static", &bench]);
+    let (ensemble, instances, mut routers) = three(1);
     let mut leaver = routers.pop().expect("three");
     let id = leaver.page("/state/cluster")["router-id"].as_str().expect("an id").to_owned();
     let living: Vec<&Router> = routers.iter().collect();

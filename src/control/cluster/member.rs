@@ -2,7 +2,7 @@
 //! counters of all, and the ways to the two threads.
 
 use crate::base::ids::{InstanceId, RouterId, ServiceId};
-use crate::base::time::{Date, Duration, Instant};
+use crate::base::time::{Date, Duration, Instant, millis};
 use crate::control::cluster::descriptions::Stranger;
 use crate::control::cluster::{Ask, Seen, Tell};
 use crate::control::store::Library;
@@ -171,8 +171,4 @@ impl Cluster {
             stops_alone: self.terms.isolated == Isolated::Stop,
         }
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -4,7 +4,7 @@
 //! their owner, while that is a member and heard of; else it checks itself.
 
 use crate::base::ids::{InstanceId, ServiceId};
-use crate::base::time::{Date, Duration, Instant};
+use crate::base::time::{Date, Duration, Instant, millis};
 use crate::control::books::Book;
 use crate::control::cluster::Tell;
 use crate::control::cluster::member::Cluster;
@@ -106,7 +106,9 @@ impl Plane {
             self.aggregator.told(&id, healthy, date);
         }
         for state in &states {
-            self.watch(state, now);
+            if !self.watches_its_own(state, now) {
+                self.watch(state, now);
+            }
         }
     }
 
@@ -122,6 +124,13 @@ impl Plane {
             let (instances, shares) = (it.peers.ownership(service), it.peers.shares(service));
             Done::Distribution(Box::new(Distribution { instances, shares }))
         })
+    }
+
+    /// Whether those are checked here that this router checks, and no others.
+    fn watches_its_own(&self, state: &State, now: Instant) -> bool {
+        let watched = self.watched.get(&state.description.id);
+        let all = watched.into_iter().flatten();
+        all.into_iter().all(|(id, health)| health.is_some() == self.checks(state, id, now))
     }
 
     /// Whether this router checks an instance itself.
@@ -165,16 +174,16 @@ impl Cluster {
 
 impl From<Tally> for Asked {
     fn from(it: Tally) -> Self {
-        let millis = Duration::from_millis;
+        let lasting = Duration::from_millis;
         Self {
             outstanding: it.outstanding,
             demand: Demand {
                 arrivals: it.arrivals,
                 completions: it.completions,
-                service_time_sum: millis(it.service_ms),
-                concurrency_integral: millis(it.outstanding_ms),
+                service_time_sum: lasting(it.service_ms),
+                concurrency_integral: lasting(it.outstanding_ms),
                 waiting: it.waiting,
-                oldest_waiting: millis(it.oldest_ms.into()),
+                oldest_waiting: lasting(it.oldest_ms.into()),
             },
             last_request: (it.last_request > 0).then_some(Date(it.last_request)),
         }
@@ -183,7 +192,6 @@ impl From<Tally> for Asked {
 
 fn tally(book: &Book) -> Tally {
     let (traffic, demand) = (book.traffic(), book.demand());
-    let millis = |it: Duration| u64::try_from(it.as_millis()).unwrap_or(u64::MAX);
     Tally {
         outstanding: traffic.outstanding,
         waiting: traffic.waiting,

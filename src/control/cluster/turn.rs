@@ -7,11 +7,14 @@ use crate::base::ids::{RouterId, ServiceId, ShardId, Ticket};
 use crate::base::time::{Date, Duration, Instant};
 use crate::control::cluster::{Ask, Heard, Said, Tell};
 use crate::control::plane::Plane;
+use crate::control::publisher::Publisher;
 use crate::core::fact::Runner;
 use crate::core::letter::{Asker, Claim, Command, Notice};
 use crate::core::peers::{Division, Effect, Peers};
 use crate::core::service::Description;
+use crate::core::slots::Instance;
 use crate::mesh::clock;
+use std::sync::Arc;
 
 /// At the end, others have so long to take over what this router gave them.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
@@ -66,32 +69,32 @@ impl Plane {
         !self.shares_service(service) || self.cluster.as_ref().is_some_and(|it| it.leads(now))
     }
 
-    /// A service has these instances now, or is gone.
+    /// A service has these instances now.
     pub(in crate::control) fn divide(&mut self, service: &ServiceId, now: Instant) {
-        let Some(cluster) = &mut self.cluster else { return };
-        let Some(slots) = self.publisher.slots(service).filter(|it| it.is_shared()) else { return };
-        let described = self.aggregator.description(service);
-        let concurrency = described.map_or(1, |it| it.parameters.concurrency_level);
-        let division = Division {
-            slots: slots.clone(),
-            concurrency,
-            balanced: cluster.terms.balanced,
-            instances: self.publisher.instances(service),
-        };
-        cluster.peers.service(service, &division, now);
+        self.divide_into(service, |it| it.instances(service), now);
     }
 
     /// A service is gone.
     pub(in crate::control) fn undivide(&mut self, service: &ServiceId) {
+        self.divide_into(service, |_| Vec::new(), clock::now());
+    }
+
+    fn divide_into(
+        &mut self,
+        service: &ServiceId,
+        instances: impl FnOnce(&Publisher) -> Vec<Arc<Instance>>,
+        now: Instant,
+    ) {
         let Some(cluster) = &mut self.cluster else { return };
         let Some(slots) = self.publisher.slots(service).filter(|it| it.is_shared()) else { return };
-        let none = Division {
+        let described = self.aggregator.description(service);
+        let division = Division {
             slots: slots.clone(),
-            concurrency: 1,
+            concurrency: described.map_or(1, |it| it.parameters.concurrency_level),
             balanced: cluster.terms.balanced,
-            instances: Vec::new(),
+            instances: instances(&self.publisher),
         };
-        cluster.peers.service(service, &none, clock::now());
+        cluster.peers.service(service, &division, now);
     }
 
     /// The session's thread says something.

@@ -1,8 +1,8 @@
 //! Encryption at rest: what is stored is sealed by a key, and bound to the name it is stored under.
 
+use crate::control::chance;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
-use rustix::rand::{GetRandomFlags, getrandom};
 use sha2::{Digest, Sha256};
 
 /// The first byte of a sealed value; no JSON begins so.
@@ -46,9 +46,7 @@ impl Keys {
     pub fn seal(&self, name: &str, value: &[u8]) -> Result<Vec<u8>, String> {
         let Some(key) = self.0.first() else { return Ok(value.to_vec()) };
         let mut nonce = [0; NONCE_BYTES];
-        if getrandom(&mut nonce, GetRandomFlags::empty()) != Ok(NONCE_BYTES) {
-            return Err("the system gives no random bytes".to_owned());
-        }
+        chance::fill(&mut nonce).map_err(|error| format!("no random bytes: {error}"))?;
         let payload = Payload { msg: value, aad: name.as_bytes() };
         let sealed = key.encrypt(Nonce::from_slice(&nonce), payload);
         let sealed = sealed.map_err(|_| "the value cannot be encrypted".to_owned())?;

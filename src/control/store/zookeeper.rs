@@ -3,23 +3,18 @@
 //! ```text
 //!   <base>/tokens/<first 4 hex digits of the key's MD5>/<key>
 //! ```
-//! A value that was read or written is remembered for a minute; whoever is about to write reads
-//! again first. With keys at hand values are encrypted by the first of them, each bound to the name
-//! it is stored under; all of them decrypt, so that keys can be changed one router after another.
+//! Nothing is remembered: what is read is read anew, and the control loop keeps it. With keys at
+//! hand values are encrypted by the first of them, each bound to the name it is stored under; all
+//! of them decrypt, so that keys can be changed one router after another.
 
 use super::sealed::Keys;
 use super::{Expect, Store, StoreError, Stored};
-use crate::base::time::{Duration, Instant};
-use crate::control::cluster::zookeeper::client::{VALUE_BYTES_MAX, Verbs};
+use crate::base::time::Duration;
+use crate::control::cluster::zookeeper::client::{VALUE_BYTES_MAX, Verbs, make_way};
 use crate::control::cluster::zookeeper::{Client, Error, Mode};
-use crate::mesh::clock;
 use md5::{Digest, Md5};
 use std::cell::RefCell;
-use std::collections::HashMap;
 
-/// Values remembered, and for how long.
-const REMEMBERED: usize = 1000;
-const REMEMBERED_FOR: Duration = Duration::from_secs(60);
 /// Longest key: a name of a node.
 const KEY_BYTES_MAX: usize = 512;
 
@@ -29,7 +24,6 @@ pub struct Shared {
     client: RefCell<Client>,
     root: String,
     keys: Keys,
-    known: RefCell<HashMap<String, (Instant, Option<Stored>)>>,
 }
 
 impl Shared {
@@ -39,28 +33,7 @@ impl Shared {
             client: RefCell::new(Client::new(servers, session)),
             root: format!("{base}/tokens"),
             keys,
-            known: RefCell::default(),
         }
-    }
-
-    /// As [`get`](Store::get), but what was read within the last minute will do.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub fn look(&self, key: &str) -> Result<Option<Stored>, StoreError> {
-        let known = self.known.borrow().get(key).cloned();
-        match known.filter(|(at, _)| clock::now() - *at < REMEMBERED_FOR) {
-            Some((_, stored)) => Ok(stored),
-            None => self.get(key),
-        }
-    }
-
-    fn remember(&self, key: &str, stored: Option<Stored>) {
-        let mut known = self.known.borrow_mut();
-        if known.len() >= REMEMBERED {
-            known.clear();
-        }
-        known.insert(key.to_owned(), (clock::now(), stored));
     }
 
     fn path(&self, key: &str) -> Result<String, StoreError> {
@@ -104,28 +77,14 @@ impl Shared {
         }
     }
 
-    /// The nodes above a key.
-    fn make_way(&self, key: &str) -> Result<(), StoreError> {
-        let mut client = self.client.borrow_mut();
-        let whole = format!("{}/{}", self.root, bucket(key));
-        let ends = whole.char_indices().skip(1).filter(|(_, it)| *it == '/').map(|(at, _)| at);
-        let ends: Vec<usize> = ends.chain([whole.len()]).collect();
-        for end in ends {
-            match client.create(&whole[..end], b"", Mode::Persistent) {
-                Ok(_) | Err(Error::NodeExists) => {}
-                Err(error) => return Err(failed(error)),
-            }
-        }
-        Ok(())
-    }
-
     fn create(&self, key: &str, path: &str, value: &[u8]) -> Result<(), Error> {
-        let made = self.client.borrow_mut().create(path, value, Mode::Persistent);
+        let mut client = self.client.borrow_mut();
+        let made = client.create(path, value, Mode::Persistent);
         if made != Err(Error::NoNode) {
             return made.map(drop);
         }
-        self.make_way(key).map_err(|error| Error::Trouble(error.to_string()))?;
-        self.client.borrow_mut().create(path, value, Mode::Persistent).map(drop)
+        make_way(&mut *client, &format!("{}/{}", self.root, bucket(key)))?;
+        client.create(path, value, Mode::Persistent).map(drop)
     }
 
     /// What is there, for whoever came too late.
@@ -147,7 +106,6 @@ impl Store for Shared {
             Err(error) => return Err(failed(error)),
         };
         self.client.borrow_mut().works();
-        self.remember(key, stored.clone());
         Ok(stored)
     }
 
@@ -170,12 +128,10 @@ impl Store for Shared {
                 set.map(|it| it.version)
             }
         };
-        self.known.borrow_mut().remove(key);
         match done {
             Ok(version) => {
                 let version = version_of(version);
                 self.client.borrow_mut().works();
-                self.remember(key, Some(Stored { value: value.to_vec(), version }));
                 Ok(version)
             }
             Err(Error::NodeExists | Error::BadVersion | Error::NoNode) => Err(self.conflict(&path)),
@@ -196,7 +152,6 @@ impl Store for Shared {
             Expect::Version(version) => Some(node_version(version)),
         };
         let done = self.client.borrow_mut().delete(&path, version);
-        self.known.borrow_mut().remove(key);
         match done {
             Ok(()) => Ok(()),
             Err(Error::NoNode) if expect == Expect::Anything => Ok(()),

@@ -28,4 +28,4 @@ pub(crate) use request::Request;
 pub(crate) use router::{Router, complaint, complaint_through, data_dir};
 pub(crate) use service::Service;
 pub(crate) use wait::{PATIENCE, now, pause_until, until};
-pub(crate) use wave::wave;
+pub(crate) use wave::{at_once, wave};

@@ -1,8 +1,8 @@
 //! Demand that one instance cannot meet.
 
-use super::{Connection, Router, Service, now};
+use super::{Connection, Request, Router, Service, now};
 use std::collections::HashSet;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// Eight clients ask a service for six seconds; the instances that served them.
@@ -30,4 +30,13 @@ pub(crate) fn wave(router: &Router, service: &Service) -> HashSet<u32> {
         seen.extend(client.join().expect("every request is served"));
     }
     seen
+}
+
+/// So many requests at one time; each ends with the instance that has served it.
+pub(crate) fn at_once(router: &Router, count: usize, request: &Request) -> Vec<JoinHandle<u32>> {
+    let ask = |_| {
+        let (address, request) = (router.address, request.clone());
+        thread::spawn(move || Connection::open(address).ask(&request).expect(200).instance())
+    };
+    (0..count).map(ask).collect()
 }

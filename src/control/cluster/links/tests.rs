@@ -28,6 +28,19 @@ fn member(name: &str, it: &Side) -> Member {
     Member { id: RouterId::new(name), address: it.links.address().to_string(), since: 0 }
 }
 
+/// Two that know the same secret, and each other.
+fn acquainted() -> (Side, Side) {
+    let (a, b) = (side("a", b"0123456789abcdef"), side("b", b"0123456789abcdef"));
+    introduce(&a, &b);
+    (a, b)
+}
+
+/// Each is told of the other.
+fn introduce(a: &Side, b: &Side) {
+    a.links.way().tell(Tell::Routers(vec![member("b", b)]));
+    b.links.way().tell(Tell::Routers(vec![member("a", a)]));
+}
+
 fn document(seq: u64) -> Box<Document> {
     Box::new(Document { seq, ..Document::default() })
 }
@@ -57,9 +70,7 @@ fn until_shown(side: &Side, is_so: impl Fn(&Status) -> bool) {
 
 #[test]
 fn each_hears_the_other_in_its_proven_name() {
-    let (a, b) = (side("a", b"0123456789abcdef"), side("b", b"0123456789abcdef"));
-    a.links.way().tell(Tell::Routers(vec![member("b", &b)]));
-    b.links.way().tell(Tell::Routers(vec![member("a", &a)]));
+    let (a, b) = acquainted();
     assert_eq!(until_heard(&a, ("b", &b), 1).as_str(), "a");
     assert_eq!(until_heard(&b, ("a", &a), 2).as_str(), "b");
     let is_proven = |it: &Proven| it.frames.0 > 0 && it.frames.1 > 0 && it.bytes.0 > it.frames.0;
@@ -83,8 +94,7 @@ fn the_higher_calls_where_the_lower_does_not_know_the_way() {
 #[test]
 fn another_secret_is_not_believed() {
     let (a, b) = (side("a", b"0123456789abcdef"), side("b", b"fedcba9876543210"));
-    a.links.way().tell(Tell::Routers(vec![member("b", &b)]));
-    b.links.way().tell(Tell::Routers(vec![member("a", &a)]));
+    introduce(&a, &b);
     for seq in 1..20 {
         a.links.way().tell(Tell::Document(RouterId::new("b"), document(seq)));
         b.links.way().tell(Tell::Document(RouterId::new("a"), document(seq)));
@@ -114,21 +124,17 @@ fn strangers_are_cut_off_and_harm_nobody() {
             assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
         }
     }
-    a.links.way().tell(Tell::Routers(vec![member("b", &b)]));
-    b.links.way().tell(Tell::Routers(vec![member("a", &a)]));
+    introduce(&a, &b);
     assert_eq!(until_heard(&a, ("b", &b), 1).as_str(), "a");
 }
 
 #[test]
 fn a_router_that_ended_is_found_again() {
-    let (a, b) = (side("a", b"0123456789abcdef"), side("b", b"0123456789abcdef"));
-    a.links.way().tell(Tell::Routers(vec![member("b", &b)]));
-    b.links.way().tell(Tell::Routers(vec![member("a", &a)]));
+    let (a, b) = acquainted();
     assert_eq!(until_heard(&a, ("b", &b), 1).as_str(), "a");
     drop(b);
     let again = side("b", b"0123456789abcdef");
-    a.links.way().tell(Tell::Routers(vec![member("b", &again)]));
-    again.links.way().tell(Tell::Routers(vec![member("a", &a)]));
+    introduce(&a, &again);
     assert_eq!(until_heard(&a, ("b", &again), 2).as_str(), "a");
 }
 
@@ -136,9 +142,7 @@ fn a_router_that_ended_is_found_again() {
 #[test]
 fn a_connection_stays() {
     for _ in 0..20 {
-        let (a, b) = (side("a", b"0123456789abcdef"), side("b", b"0123456789abcdef"));
-        a.links.way().tell(Tell::Routers(vec![member("b", &b)]));
-        b.links.way().tell(Tell::Routers(vec![member("a", &a)]));
+        let (a, b) = acquainted();
         assert_eq!(until_heard(&a, ("b", &b), 1).as_str(), "a");
         assert_eq!(until_heard(&b, ("a", &a), 2).as_str(), "b");
         for next in 3..6 {

@@ -5,6 +5,7 @@ use super::connection::{Connection, Fault, Own};
 use super::status::{Proven, Reached, Refused, Status};
 use crate::base::ids::RouterId;
 use crate::base::time::{Duration, Instant};
+use crate::control::chance;
 use crate::control::cluster::Tell;
 use crate::core::peers::Member;
 use crate::core::peers::document::ROUTERS_MAX;
@@ -13,7 +14,6 @@ use crate::wire::peer::{Nonce, Secret};
 use arc_swap::ArcSwap;
 use rustix::event::{Timespec, epoll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
-use rustix::rand::{GetRandomFlags, getrandom};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -456,11 +456,7 @@ fn jitter(most: Duration) -> Duration {
 
 fn nonce() -> Nonce {
     let mut bytes = [0; 32];
-    let mut filled = 0;
-    while filled < bytes.len() {
-        // It fails only where the kernel has no such call; then nothing can be proved.
-        filled += getrandom(&mut bytes[filled..], GetRandomFlags::empty())
-            .expect("the system has chance");
-    }
+    // It fails only where the kernel has no such call; then nothing can be proved.
+    chance::fill(&mut bytes).expect("the system has chance");
     bytes
 }

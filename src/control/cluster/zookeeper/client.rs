@@ -248,6 +248,25 @@ impl Verbs for Client {
     }
 }
 
+/// Makes a node and those above it, where they are not there.
+///
+/// # Errors
+/// See [`Error`].
+pub fn make_way(client: &mut impl Verbs, path: &str) -> Result<(), Error> {
+    let ends = path.char_indices().skip(1).filter(|(_, it)| *it == '/').map(|(at, _)| at);
+    for end in ends.chain([path.len()]) {
+        match client.get(&path[..end]) {
+            Ok(_) => {}
+            Err(Error::NoNode) => match client.create(&path[..end], b"", Mode::Persistent) {
+                Ok(_) | Err(Error::NodeExists) => {}
+                Err(error) => return Err(error),
+            },
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 fn check(value: &[u8]) -> Result<(), Error> {
     if value.len() > VALUE_BYTES_MAX { Err(Error::TooLarge(value.len())) } else { Ok(()) }
 }

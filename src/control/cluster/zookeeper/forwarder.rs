@@ -12,11 +12,12 @@
 
 use super::client::{Error, Granted};
 use crate::base::time::{Duration, Instant};
+use crate::control::chance;
 use crate::mesh::clock;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::thread::Builder;
 
 /// A server accepts within this time.
@@ -305,13 +306,11 @@ fn copy(mut from: TcpStream, to: &TcpStream, wish_ms: i32, passes: impl Fn()) {
 
 /// In another order each time: else all routers would sit on one server.
 fn shuffle(servers: &mut [String]) {
-    static SALT: OnceLock<u64> = OnceLock::new();
-    let salt = *SALT.get_or_init(|| clock::date().0 ^ u64::from(std::process::id()) << 32);
-    let key = |name: &String| {
-        let text = format!("{name} {} {}", salt, clock::now().0);
-        crate::base::ids::fixed_hash(text.as_bytes())
-    };
-    servers.sort_by_cached_key(key);
+    servers.sort_by_cached_key(|_| {
+        let mut key = [0; 8];
+        let _ = chance::fill(&mut key); // without chance they stay as they were given
+        key
+    });
 }
 
 #[cfg(test)]

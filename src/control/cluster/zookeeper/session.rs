@@ -13,7 +13,7 @@
 //! it registers, for the first time or again; a round that is told was made on one session, and
 //! began when it says.
 
-use super::client::{Client, Error, Granted, Mode, Verbs};
+use super::client::{Client, Error, Granted, Mode, Verbs, make_way};
 use super::curator;
 use crate::base::ids::{ID_BYTES_MAX, RouterId, fixed_hash};
 use crate::base::time::Duration;
@@ -229,7 +229,7 @@ impl Keeper {
     /// This router's node, and its candidacy.
     fn register(&mut self, granted: Granted) -> Result<(), Error> {
         for path in [&self.at.discovery, &self.at.roster, &self.at.latch] {
-            ensure(&mut self.client, path)?;
+            make_way(&mut self.client, path)?;
         }
         self.write_roster()?;
         let (may, wait) = sync_channel(1);
@@ -433,23 +433,6 @@ impl Keeper {
             tracing::error!(count, max = ROUTERS_MAX, "too many routers; the last are left out");
         }
     }
-}
-
-/// Makes a node and those above it, where they are not there.
-fn ensure(client: &mut Client, path: &str) -> Result<(), Error> {
-    let ends = path.char_indices().skip(1).filter(|(_, it)| *it == '/').map(|(at, _)| at);
-    let ends: Vec<usize> = ends.chain([path.len()]).collect();
-    for end in ends {
-        match client.get(&path[..end]) {
-            Ok(_) => {}
-            Err(Error::NoNode) => {
-                let made = client.create(&path[..end], b"", Mode::Persistent);
-                tolerate(made.map(drop), &Error::NodeExists)?;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 fn tolerate(done: Result<(), Error>, but: &Error) -> Result<(), Error> {
