@@ -142,6 +142,7 @@ fn empty(seq: u64, epoch: u64) -> Document {
         lends: Vec::new(),
         holds: Vec::new(),
         kills: Vec::new(),
+        dying: Vec::new(),
         consents: Vec::new(),
         deleting: Vec::new(),
         closing: Vec::new(),

@@ -17,6 +17,7 @@ mod ending;
 mod exhausting;
 mod failing;
 mod guarding;
+mod histories;
 mod launching;
 mod marathon;
 mod marathon_doubt;

@@ -2,9 +2,12 @@
 
 use crate::marathon::service;
 use crate::stage::{
-    Cluster, Connection, Ensemble, Flow, PATIENCE, Request, Router, SESSION, until, until_members,
+    Cluster, Connection, Ensemble, Flow, Instance, PATIENCE, Request, Router, SESSION, fronted,
+    now, pause_until, until, until_members,
 };
+use serde_json::json;
 use std::thread;
+use std::time::Duration;
 
 fn leads(it: &Router) -> bool {
     it.metric("waiter_cluster_leads") == 1.0
@@ -101,4 +104,114 @@ fn a_service_is_deleted_when_nobody_uses_it_any_more() {
     });
     // Whoever comes later starts it again.
     routers[1].ask(&service.get("/")).expect(200);
+}
+
+/// An order that Marathon carries out so much later, once the router that wrote it has been stopped
+/// for longer than its session.
+const LATE: Duration = Duration::from_secs(9);
+
+/// Waits until Marathon has got an order, stops the router that wrote it, and waits until the other
+/// one leads.
+fn stop_the_leader(marathon: &Cluster, order: &str, (leader, other): (&Router, &Router)) {
+    until("the order is written", Duration::from_secs(90), || {
+        marathon.writes().iter().any(|it| it.contains(order)).then_some(())
+    });
+    leader.process.signal("STOP");
+    until("the other leads", PATIENCE, || leads(other).then_some(()));
+}
+
+/// The router that was stopped goes on: it leads no more, and orders nothing by the rights it had.
+fn wake(marathon: &Cluster, (leader, other): (&Router, &Router)) {
+    let before = marathon.writes().len();
+    leader.process.signal("CONT");
+    for _ in 0..20 {
+        assert!(!leads(leader) || !leads(other), "two lead");
+    }
+    until_members(&[leader, other]);
+    assert!(leads(other), "it goes on leading");
+    let since = marathon.writes().split_off(before);
+    let kills = since.iter().filter(|it| it.starts_with("DELETE")).count();
+    assert_eq!(kills, 0, "{since:?}");
+}
+
+#[test]
+fn a_kill_that_comes_after_its_router_was_stopped_takes_no_request() {
+    let ensemble = Ensemble::start(1);
+    let marathon = Cluster::start(&[]);
+    let routers = routers(&ensemble, &marathon, 2);
+    let first = routers.iter().position(leads).expect("one leads");
+    let pair = (&routers[first], &routers[1 - first]);
+    let service = service("late", "").with("max-instances", "2").with("scaling-policy", "classic");
+    pair.0.ask(&service.get("/")).expect(200);
+    let both = Flow::begin(2, &[pair.1.address], &service.get("/?delay-ms=300"));
+    until("there are two", PATIENCE, || (pair.1.active("late").len() == 2).then_some(()));
+    let ms = LATE.as_millis() as u64;
+    marathon.fault(&json!({"do": "latency", "ms": ms, "times": 1, "method": "DELETE",
+        "path": "/v2/apps/*/tasks/*"}));
+    assert_eq!(both.end().failed, Vec::<String>::new());
+    stop_the_leader(&marathon, "/tasks/", pair);
+    // More are asked for than one can serve, but nothing starts on the one that is to go.
+    let flow = Flow::begin(2, &[pair.1.address], &service.get("/?delay-ms=300"));
+    until("the kill is carried out", LATE * 3, || (marathon.processes().len() == 1).then_some(()));
+    until("another comes for it", PATIENCE, || (pair.1.active("late").len() == 2).then_some(()));
+    wake(&marathon, pair);
+    assert_eq!(flow.end().failed, Vec::<String>::new());
+    for it in [pair.0, pair.1] {
+        assert_eq!(it.metric("waiter_over_limit_total"), 0.0);
+    }
+}
+
+#[test]
+fn a_growth_that_comes_after_its_router_was_stopped_costs_one_cycle() {
+    let ensemble = Ensemble::start(1);
+    let marathon = Cluster::start(&[]);
+    let routers = routers(&ensemble, &marathon, 2);
+    let first = routers.iter().position(leads).expect("one leads");
+    let pair = (&routers[first], &routers[1 - first]);
+    let service = service("slow", "")
+        .with("max-instances", "4")
+        .with("min-instances", "1")
+        .with("scaling-policy", "classic");
+    pair.0.ask(&service.get("/")).expect(200);
+    let ms = LATE.as_millis() as u64;
+    marathon.fault(&json!({"do": "latency", "ms": ms, "times": 1, "method": "PUT"}));
+    let few = Flow::begin(2, &[pair.1.address], &service.get("/?delay-ms=300"));
+    stop_the_leader(&marathon, "PUT ", pair);
+    let more = Flow::begin(2, &[pair.1.address], &service.get("/?delay-ms=300"));
+    until("the other grows it", PATIENCE, || (pair.1.active("slow").len() == 4).then_some(()));
+    until("the late order is carried out", LATE * 2, || {
+        (marathon.app("slow")?["instances"].as_u64()? < 4).then_some(())
+    });
+    wake(&marathon, pair);
+    until("there are four again", PATIENCE, || {
+        (pair.1.active("slow").len() == 4 && marathon.processes().len() == 4).then_some(())
+    });
+    for it in [few, more] {
+        assert_eq!(it.end().failed, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn the_owner_of_an_instance_checks_it_and_the_other_believes() {
+    let ensemble = Ensemble::start(1);
+    let mut instances = [Instance::start(&[])];
+    let checked = fronted("checked", &instances, "health-check-interval-secs=5");
+    let routers = ensemble.routers(2, &["--scheduler", "none", "--static", &checked]);
+    let ask = |it: &Router| it.ask(&Request::get("/").with("host", "checked"));
+    for it in &routers {
+        ask(it).expect(200);
+    }
+    let checks = || instances[0].count("connections");
+    pause_until(now() + Duration::from_secs(2)); // both have heard who checks
+    let before = checks();
+    pause_until(now() + Duration::from_secs(16));
+    // Three intervals of one router; asking for the count is one itself.
+    let seen = checks() - before - 1;
+    assert!((2..=4).contains(&seen), "{seen} checks in three intervals");
+    instances[0].kill();
+    let healthy = |it: &Router| it.page("/apps")[0]["status"].clone();
+    println!("{} {}", healthy(&routers[0]), healthy(&routers[1]));
+    for it in &routers {
+        until("it is known to be down", PATIENCE, || it.active("checked").is_empty().then_some(()));
+    }
 }

@@ -2,9 +2,11 @@
 //! servers that go and come, silence; and that a Curator of the JVM sees what it should.
 
 use crate::stage::{
-    Curator, Ensemble, Hold, PATIENCE, Router, SESSION, now, pause_until, until, until_members,
+    Connection, Curator, Ensemble, Flow, Hold, Instance, PATIENCE, Request, Router, SESSION,
+    fronted, now, pause_until, until, until_members,
 };
 use std::fs;
+use std::thread;
 use std::time::Duration;
 use waiter::control::cluster::zookeeper::client::Verbs;
 use waiter::control::cluster::zookeeper::{Client, Mode};
@@ -97,6 +99,91 @@ fn sessions_that_are_lost_leave_no_thread_behind_and_burn_nothing() {
     });
     let sessions = ensemble.four(0, "dump").matches(DISCOVERY).count();
     assert_eq!(sessions, 1, "one node, of one session");
+}
+
+#[test]
+fn fifty_clients_given_up_leave_nothing_behind() {
+    let ensemble = Ensemble::start(1);
+    let mut client = Client::new(servers(&ensemble), SESSION);
+    let have = || {
+        let threads = fs::read_dir("/proc/self/task").expect("a folder").count();
+        (threads, fs::read_dir("/proc/self/fd").expect("a folder").count())
+    };
+    let mut life = || {
+        let first = client.session().expect("granted").id;
+        client.works();
+        client.give_up();
+        let second = client.session().expect("granted").id;
+        client.works();
+        assert_ne!(first, second, "a client given up is not used again");
+    };
+    life();
+    let base = have();
+    (0..50).for_each(|_| life());
+    // Other tests of this process may have begun something meanwhile, which ends as well.
+    until("as at the beginning", PATIENCE * 3, || {
+        let it = have();
+        (it.0 <= base.0 && it.1 <= base.1).then_some(())
+    });
+    let sessions = ensemble.four(0, "cons").matches("sid=").count();
+    assert!(sessions <= 2, "{sessions} connections");
+}
+
+#[test]
+fn with_most_servers_gone_traffic_goes_on_and_nobody_decides() {
+    let mut ensemble = Ensemble::start(3);
+    let instance = [Instance::start(&[])];
+    let bench = fronted("bench", &instance, "concurrency-level=1");
+    let routers = ensemble.routers(2, &["--scheduler", "none", "--static", &bench]);
+    let all: Vec<&Router> = routers.iter().collect();
+    let addresses: Vec<_> = routers.iter().map(|it| it.address).collect();
+    let flow = Flow::begin(4, &addresses, &Request::get("/").with("host", "bench"));
+    let leader = ensemble.leader();
+    let follower = (leader + 1) % 3;
+    ensemble.kill(leader);
+    ensemble.kill(follower);
+    until("nobody has a session", PATIENCE, || {
+        all.iter().all(|it| it.metric("waiter_cluster_session") == 0.0).then_some(())
+    });
+    let served = flow.served();
+    pause_until(now() + SESSION * 2);
+    assert!(flow.served() > served, "requests go on");
+    for it in &all {
+        assert_eq!(it.metric("waiter_cluster_leads"), 0.0);
+        let page = it.page("/state/cluster");
+        assert_eq!(page["members"].as_array().map(Vec::len), Some(2), "the last good view");
+    }
+    ensemble.begin(leader);
+    ensemble.until_serving(leader);
+    until_members(&all);
+    until("somebody leads", PATIENCE, || {
+        all.iter().any(|it| it.metric("waiter_cluster_leads") == 1.0).then_some(())
+    });
+    assert_eq!(flow.end().failed, Vec::<String>::new());
+    assert_eq!(instance[0].count("max_in_flight"), 1);
+}
+
+#[test]
+fn a_router_told_to_stop_alone_starts_nothing_without_zookeeper_until_it_is_back() {
+    let mut ensemble = Ensemble::start(1);
+    let instance = [Instance::start(&[])];
+    let bench = fronted("bench", &instance, "");
+    let flags = ["--scheduler", "none", "--static", &bench, "--isolated", "stop"];
+    let routers = ensemble.routers(1, &flags);
+    let request = Request::get("/").with("host", "bench");
+    routers[0].ask(&request).expect(200);
+    ensemble.kill(0);
+    // Two thirds of a session after it last heard of ZooKeeper, at the latest.
+    pause_until(now() + SESSION);
+    let address = routers[0].address;
+    let before = instance[0].count("requests");
+    let waits = thread::spawn(move || Connection::open(address).ask(&request).status);
+    until("it waits", PATIENCE, || (routers[0].metric("waiter_waiting") == 1.0).then_some(()));
+    pause_until(now() + SESSION);
+    assert_eq!(instance[0].count("requests"), before, "it was not started");
+    ensemble.begin(0);
+    ensemble.until_serving(0);
+    assert_eq!(waits.join().expect("an answer"), 200, "it waited until ZooKeeper was back");
 }
 
 #[test]

@@ -30,6 +30,7 @@ impl Peers {
             for lent in link.lent.values_mut() {
                 lent.born.get_or_insert(seq);
             }
+            self.say_dying(&to, seq);
             effects.push(Effect::Send(to, Box::new(document)));
         }
     }
@@ -65,6 +66,7 @@ impl Peers {
             lends: self.lends_to(to),
             holds: self.held.range(all_of(to)).map(|(loan, _)| loan.1).take(LOANS_MAX).collect(),
             kills,
+            dying: self.dying().take(ORDERS_MAX).cloned().collect(),
             consents: self.consents_to(to),
             deleting: self.closing.deleting().take(ORDERS_MAX).cloned().collect(),
             closing: self.closing.closed().take(ORDERS_MAX).cloned().collect(),
@@ -176,6 +178,7 @@ fn rough_bytes(it: &Document) -> usize {
         Debts::Everything => 0,
     };
     let members = it.members.as_ref().map_or(0, Vec::len) + it.ghosts.len();
-    let lines = members + it.wants.len() + it.presses.len() + debts + it.lends.len();
+    let lines =
+        members + it.wants.len() + it.presses.len() + debts + it.lends.len() + it.dying.len();
     32 + lines * 64 + it.holds.len() * 4
 }

@@ -1,9 +1,11 @@
 //! No instance is killed without its owner's consent.
 //!
 //! The leader asks the owner; the owner consents where nothing is in use, on loan or owed, after
-//! its home has locked the instance; then the leader orders the kill, and says when it is over and
-//! proved. Until then the owner keeps the lock, and both state the whole instance as a debt: should
-//! it get another owner, that one starts nothing on it. Loans that are idle must not keep the owner
+//! its home has locked the instance; then the leader tells all members that the instance is about to
+//! be killed, and when they know it orders the kill, and says when it is over and proved. Until then
+//! the owner keeps the lock, and all count the whole instance as owed: should it get another owner,
+//! that one starts nothing on it, also for a hold after the leader has vanished, whose order may come
+//! late. Loans that are idle must not keep the owner
 //! from its consent for ever: it calls them back, lends nothing of the instance meanwhile, and
 //! refuses if they do not come in half of the order's time.
 //!
@@ -14,17 +16,23 @@ use crate::base::ids::{InstanceId, RouterId, ServiceId};
 use crate::base::time::{Duration, Instant};
 use crate::core::peers::document::{Consent, Kill, ORDERS_MAX};
 use crate::core::peers::machine::{Effect, Peers};
+use crate::core::peers::rules::Rule;
 use crate::core::peers::table::Shared;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A kill that is asked for here.
 #[derive(Debug)]
 pub(super) struct Asked {
     instance: InstanceId,
     until: Instant,
+    /// The owner consents.
     given: bool,
+    /// All members know that it is about to be killed; it may be ordered.
+    ordered: bool,
     /// Who was asked: each hears of it until it is over, so that none ends its lock before.
     told: BTreeSet<RouterId>,
+    /// The documents that first said to each router that it is about to be killed.
+    said: BTreeMap<RouterId, u64>,
 }
 
 /// A kill that is asked of this router.
@@ -50,6 +58,14 @@ enum State {
     Refused,
 }
 
+/// An instance that a router which vanished was about to kill, and until when its order may still be
+/// carried out.
+#[derive(Debug)]
+pub(super) struct Doomed {
+    pub(super) instance: InstanceId,
+    until: Instant,
+}
+
 /// A lock whose asker has vanished.
 #[derive(Debug)]
 pub(super) struct Orphan {
@@ -63,8 +79,14 @@ impl Peers {
     /// number; the answer is [`Effect::Consent`].
     pub fn ask_kill(&mut self, instance: &InstanceId, time: Duration, now: Instant) -> u64 {
         let order = self.number();
-        let told = BTreeSet::new();
-        let asked = Asked { instance: instance.clone(), until: now + time, given: false, told };
+        let asked = Asked {
+            instance: instance.clone(),
+            until: now + time,
+            given: false,
+            ordered: false,
+            told: BTreeSet::new(),
+            said: BTreeMap::new(),
+        };
         self.asked.insert(order, asked);
         self.dirty_owner(instance);
         order
@@ -107,19 +129,24 @@ impl Peers {
         let document = &self.links[from].heard.as_ref().expect("it was just heard").document;
         let (kills, consents) = (document.kills.clone(), document.consents.clone());
         for it in &consents {
-            self.answered(it.order, it.given, effects);
+            if it.given {
+                self.consented(it.order);
+            } else {
+                self.refused_kill(it.order, effects);
+            }
         }
+        self.let_order(effects);
         self.asked_by(from, &kills, now, effects);
     }
 
     /// Kills whose time has passed, those of own instances, and locks that nobody ends.
     pub(super) fn tick_kills(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let late: Vec<u64> = {
-            let waits = self.asked.iter().filter(|(_, it)| !it.given && it.until <= now);
+            let waits = self.asked.iter().filter(|(_, it)| !it.ordered && it.until <= now);
             waits.map(|(order, _)| *order).collect()
         };
         for order in late {
-            self.answered(order, false, effects);
+            self.refused_kill(order, effects);
         }
         let me = self.me.clone();
         self.lock_recalled(now, effects);
@@ -132,8 +159,13 @@ impl Peers {
             mine.filter_map(|((_, order), it)| Some((*order, it.verdict()?))).collect()
         };
         for (order, given) in given {
-            self.answered(order, given, effects);
+            if given {
+                self.consented(order);
+            } else {
+                self.refused_kill(order, effects);
+            }
         }
+        self.let_order(effects);
         let table = &self.table.instances;
         let ends = |it: &mut Orphan| {
             it.until <= now || table.get(&it.instance).is_none_or(|it| !it.present)
@@ -142,6 +174,7 @@ impl Peers {
         for it in over {
             self.unlock(&it.service, &it.instance, effects);
         }
+        self.end_doom(now);
     }
 
     /// The kills that this owner is to hear of.
@@ -184,19 +217,89 @@ impl Peers {
         }
     }
 
-    fn answered(&mut self, order: u64, given: bool, effects: &mut Vec<Effect>) {
+    /// The owner consents: before the order all members must know of it, lest one that comes late,
+    /// from a router that has vanished, meets requests.
+    fn consented(&mut self, order: u64) {
         let Some(asked) = self.asked.get_mut(&order).filter(|it| !it.given) else { return };
-        let instance = asked.instance.clone();
-        asked.given = given;
-        effects.push(Effect::Consent(order, instance.clone(), given));
-        if !given {
-            self.asked.remove(&order);
-            self.dirty_all();
-        } else if let Some(it) = self.table.instances.get_mut(&instance) {
+        asked.given = true;
+        if let Some(it) = self.table.instances.get_mut(&asked.instance) {
             it.dying = true;
-            self.table.watched.insert(instance.clone());
+            self.table.watched.insert(asked.instance.clone());
         }
-        self.dirty_owner(&instance);
+        self.dirty_all();
+    }
+
+    /// The owner does not, or not all know in time.
+    fn refused_kill(&mut self, order: u64, effects: &mut Vec<Effect>) {
+        if self.asked.get(&order).is_none_or(|it| it.ordered) {
+            return;
+        }
+        let instance = self.asked[&order].instance.clone();
+        self.kill_over(order);
+        effects.push(Effect::Consent(order, instance, false));
+    }
+
+    /// Kills of which all members know may be ordered.
+    fn let_order(&mut self, effects: &mut Vec<Effect>) {
+        let members: Vec<&RouterId> = {
+            let all = self.membership.members.keys();
+            all.filter(|it| **it != self.me).collect()
+        };
+        let (links, rules) = (&self.links, self.rules);
+        for (order, it) in self.asked.iter_mut().filter(|(_, it)| it.given && !it.ordered) {
+            let knows = |id: &RouterId| {
+                let ack = links.get(id).and_then(|it| it.heard.as_ref()).map(|it| it.document.ack);
+                it.said.get(id).zip(ack).is_some_and(|(said, ack)| *said <= ack)
+            };
+            if !rules.has(Rule::LateOrders) || members.iter().all(|it| knows(it)) {
+                it.ordered = true;
+                effects.push(Effect::Consent(*order, it.instance.clone(), true));
+            }
+        }
+    }
+
+    /// A document that says what is about to be killed goes to this router.
+    pub(super) fn say_dying(&mut self, to: &RouterId, seq: u64) {
+        for it in self.asked.values_mut().filter(|it| it.given).take(ORDERS_MAX) {
+            it.said.entry(to.clone()).or_insert(seq);
+        }
+    }
+
+    /// What orders of this router are about to kill.
+    pub(super) fn dying(&self) -> impl Iterator<Item = &InstanceId> {
+        self.asked.values().filter(|it| it.given).map(|it| &it.instance)
+    }
+
+    /// Whoever was about to kill these has vanished: nothing starts on them for the hold.
+    pub(super) fn doom(&mut self, dying: Vec<InstanceId>, now: Instant) {
+        if !self.rules.has(Rule::LateOrders) {
+            return;
+        }
+        let until = now + self.settings.lock_hold;
+        for instance in dying {
+            if let Some(it) = self.table.instances.get_mut(&instance) {
+                it.doomed = true;
+                self.table.watched.insert(instance.clone());
+                self.doomed.push(Doomed { instance, until });
+            }
+        }
+    }
+
+    fn end_doom(&mut self, now: Instant) {
+        let table = &self.table.instances;
+        let ends = |it: &mut Doomed| {
+            it.until <= now || table.get(&it.instance).is_none_or(|it| !it.present)
+        };
+        let over: Vec<Doomed> = self.doomed.extract_if(.., ends).collect();
+        for Doomed { instance, .. } in over {
+            let again = self.doomed.iter().any(|it| it.instance == instance);
+            if let Some(it) = self.table.instances.get_mut(&instance) {
+                it.doomed = again;
+                self.table.watched.insert(instance.clone());
+            }
+            self.count_debts(&instance);
+            self.refresh(&instance);
+        }
     }
 
     fn asked_by(

@@ -86,7 +86,9 @@ impl Link {
     /// A document came that is newer than any before.
     pub(super) fn hears(&mut self, document: Document, now: Instant) {
         self.heard_seq = document.seq;
-        let (debts, holds) = (named(&document.debts), document.holds.iter().copied().collect());
+        let mut debts = named(&document.debts);
+        debts.extend(document.dying.iter().map(|it| (it.clone(), u32::MAX)));
+        let holds = document.holds.iter().copied().collect();
         while self.sent.front().is_some_and(|(seq, _)| *seq < document.ack) {
             self.sent.pop_front();
         }
@@ -128,7 +130,7 @@ impl Link {
         let Some(heard) = &self.heard else { return 0 };
         match heard.document.debts {
             Debts::Everything => u32::from(slots),
-            Debts::Of(_) => heard.debts.get(id).copied().unwrap_or(0),
+            Debts::Of(_) => heard.debts.get(id).map_or(0, |it| (*it).min(u32::from(slots))),
         }
     }
 

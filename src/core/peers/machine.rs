@@ -4,7 +4,7 @@ use crate::base::ids::{InstanceId, RouterId, ServiceId};
 use crate::base::time::{Duration, Instant};
 use crate::core::peers::closing::Closing;
 use crate::core::peers::document::Document;
-use crate::core::peers::kills::{Answer, Asked, Orphan};
+use crate::core::peers::kills::{Answer, Asked, Doomed, Orphan};
 use crate::core::peers::link::{Held, Link};
 use crate::core::peers::membership::{Membership, View};
 use crate::core::peers::rules::{Rule, Rules};
@@ -147,6 +147,7 @@ pub struct Peers {
     /// Kills asked of this router.
     pub(super) answers: BTreeMap<(RouterId, u64), Answer>,
     pub(super) orphans: Vec<Orphan>,
+    pub(super) doomed: Vec<Doomed>,
     pub(super) closing: Closing,
     pub(super) leaving: bool,
     /// Owns nothing until a round trip to ZooKeeper that began later has seen it registered.
@@ -189,6 +190,7 @@ impl Peers {
             asked: BTreeMap::new(),
             answers: BTreeMap::new(),
             orphans: Vec::new(),
+            doomed: Vec::new(),
             closing: Closing::default(),
             leaving: false,
             anew: None,
@@ -281,12 +283,15 @@ impl Peers {
         self.dirty_all();
     }
 
-    /// Whether nothing of any shared instance is in use here or lent: then a router that has left
-    /// may remove itself from the roster and end.
+    /// Whether nothing of any shared instance is in use here, lent, or about to be killed: then a
+    /// router that has left may remove itself from the roster and end.
     pub fn owes_nothing(&self) -> bool {
         let idle = |link: &Link| link.lent.is_empty();
         let unused = self.table.instances.values().all(|it| it.instance.word.used() == 0);
-        unused && self.held.is_empty() && self.links.values().all(idle)
+        unused
+            && self.dying().next().is_none()
+            && self.held.is_empty()
+            && self.links.values().all(idle)
     }
 
     /// The process ends: the seats of what is lent, to be released.

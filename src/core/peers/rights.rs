@@ -86,7 +86,8 @@ impl Peers {
     pub(super) fn count_debts(&mut self, id: &InstanceId) {
         let Some(it) = self.table.instances.get_mut(id) else { return };
         let slots = it.slots;
-        it.owed = self.links.values().map(|link| link.owes(id, slots)).sum();
+        let owed: u32 = self.links.values().map(|link| link.owes(id, slots)).sum();
+        it.owed = if it.doomed { owed.max(u32::from(slots)) } else { owed };
     }
 
     /// Writes an instance's limit.
@@ -133,9 +134,9 @@ impl Peers {
     }
 
     /// What this router owes of an instance: what runs here, or is lent, without a loan that counts
-    /// elsewhere; all of it, if it is locked for a kill or about to be killed.
+    /// elsewhere; all of it, if it is locked for a kill, or about to be killed by whomever.
     pub(super) fn debt(&self, it: &Shared) -> u32 {
-        if (it.dying || it.locked) && self.rules.has(Rule::LockIsDebt) {
+        if (it.dying || it.locked || it.doomed) && self.rules.has(Rule::LockIsDebt) {
             return u32::from(it.slots);
         }
         let twice = self.rules.has(Rule::StateTwice);
@@ -227,11 +228,11 @@ impl Peers {
                 .collect()
         };
         for id in over {
-            self.bury(&id, effects);
+            self.bury(&id, now, effects);
         }
     }
 
-    fn bury(&mut self, id: &RouterId, effects: &mut Vec<Effect>) {
+    fn bury(&mut self, id: &RouterId, now: Instant, effects: &mut Vec<Effect>) {
         self.membership.bury(id);
         self.drop_claims(id, effects);
         self.orphan_locks(id);
@@ -242,10 +243,11 @@ impl Peers {
         }
         let link = self.links.get_mut(id).expect("it was just there");
         link.trusted = false;
-        let debts: Vec<InstanceId> = {
-            let heard = link.heard.take();
-            heard.map_or_else(Vec::new, |it| it.debts.into_keys().collect())
+        let (debts, dying) = match link.heard.take() {
+            Some(it) => (it.debts.into_keys().collect(), it.document.dying),
+            None => (Vec::new(), Vec::new()),
         };
+        self.doom(dying, now);
         for it in debts {
             self.count_debts(&it);
             self.refresh(&it);
@@ -348,7 +350,8 @@ impl Peers {
             entry.active = now;
         }
         let owner = it.owner.clone();
-        let idle = used == 0 && it.loans.is_empty() && !it.locked && !it.dying && it.lent == 0;
+        let marked = it.locked || it.dying || it.doomed;
+        let idle = used == 0 && it.loans.is_empty() && !marked && it.lent == 0;
         let it = self.table.instances.get_mut(id).expect("it was just seen");
         if std::mem::replace(&mut it.debt, debt) != debt
             && let Some(link) = owner.and_then(|it| self.links.get_mut(&it))

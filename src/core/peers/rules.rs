@@ -30,6 +30,8 @@ pub enum Rule {
     Away,
     /// A lock for a kill is a debt of the whole instance.
     LockIsDebt,
+    /// What a router that vanished was about to kill is a debt for the hold: its order may be late.
+    LateOrders,
 }
 
 /// The rules in force.

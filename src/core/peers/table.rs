@@ -39,6 +39,8 @@ pub(super) struct Shared {
     pub(super) locked: bool,
     /// Its kill has been consented to, and was ordered or may be.
     pub(super) dying: bool,
+    /// A router that vanished was about to kill it, and its order may still be carried out.
+    pub(super) doomed: bool,
     /// What is lent of it is called back, and no more is lent.
     pub(super) recalled: bool,
     /// The scheduler knows it.
@@ -146,6 +148,7 @@ impl Table {
             loans: Vec::new(),
             locked: false,
             dying: false,
+            doomed: false,
             recalled: false,
             present: true,
             inherited: 0,
@@ -252,7 +255,7 @@ impl Table {
     pub(super) fn forget(&mut self, id: &InstanceId) {
         let Some(it) = self.instances.get(id) else { return };
         let in_use = it.instance.word.used() > 0 || it.lent > 0 || !it.loans.is_empty();
-        if it.present || in_use || it.locked || it.dying {
+        if it.present || in_use || it.locked || it.dying || it.doomed {
             return;
         }
         let it = self.instances.remove(id).expect("it was just seen");

@@ -37,8 +37,12 @@ fn document(seq: u64, epoch: u64) -> Document {
 
 impl One {
     fn new(name: &str, instances: u64, slots: u16) -> Self {
+        Self::with(Rules::ALL, name, instances, slots)
+    }
+
+    fn with(rules: Rules, name: &str, instances: u64, slots: u16) -> Self {
         let settings = Settings::new(Duration::from_secs(3));
-        let mut peers = Peers::new(router(name), settings, at(0));
+        let mut peers = Peers::with_rules(router(name), settings, rules, at(0));
         let one = |it: u64| {
             let address = "10.0.0.1:80".parse().expect("an address");
             Arc::new(Instance::new(&format!("i{it}"), address, Date(it), slots))
@@ -65,6 +69,11 @@ impl One {
         let mut effects = Vec::new();
         self.peers.tick(now, &mut effects);
         effects
+    }
+
+    /// Time goes by, a tick every tenth of a second.
+    fn ticks(&mut self, millis: std::ops::Range<u64>) {
+        millis.step_by(100).for_each(|it| drop(self.tick(at(it))));
     }
 
     fn hear(&mut self, from: &str, document: Document, now: Instant) -> Vec<Effect> {
@@ -226,6 +235,49 @@ fn after_a_long_stop_nothing_starts_until_zookeeper_was_asked_and_answered() {
         a.tick(at(it));
     }
     assert_eq!(a.limits(), 2, "a session has passed without ZooKeeper");
+}
+
+/// What `a` gives out of its first instance, on which `v` owed a slot that it had lent to `b`, when
+/// `v` has vanished: before `b` has shown that it knows, and after.
+fn limits_after_a_loss(rules: Rules) -> (u16, u16) {
+    let mut a = One::with(rules, "a", 8, 2);
+    a.view(1, &["a", "b", "v"], at(0));
+    a.hear("b", document(1, 1), at(1));
+    let owned = a.owned_by("a")[0].clone();
+    let debts = || Debts::Of(vec![(owned.clone(), 1)]);
+    a.hear("v", Document { debts: debts(), ..document(1, 1) }, at(1));
+    a.tick(at(2));
+    a.view(2, &["a", "b"], at(10));
+    a.ticks(10..2000);
+    let word = |it: &One| {
+        let all = it.instances.iter();
+        all.clone().find(|it| it.suffix() == owned.suffix()).expect("there").word.limit()
+    };
+    let before = word(&a);
+    a.hear("b", Document { debts: debts(), ..document(2, 2) }, at(2000));
+    a.ticks(2000..4000);
+    (before, word(&a))
+}
+
+#[test]
+fn what_the_vanished_owe_is_written_off_when_all_know_of_it() {
+    assert_eq!(limits_after_a_loss(Rules::ALL), (1, 1));
+    assert_eq!(limits_after_a_loss(Rules::without(Rule::OthersShown)), (2, 1), "one too many");
+}
+
+#[test]
+fn nothing_starts_on_what_a_router_was_about_to_kill_when_it_vanished() {
+    for (rules, after) in [(Rules::ALL, 0), (Rules::without(Rule::LateOrders), 2)] {
+        let mut a = One::with(rules, "a", 1, 2);
+        a.view(1, &["a", "b"], at(0));
+        let dying = vec![InstanceId::new(&service(), "i0")];
+        a.hear("b", Document { dying, ..document(1, 1) }, at(1));
+        a.view(2, &["a"], at(10));
+        a.ticks(10..8000);
+        assert_eq!(a.limits(), after);
+        a.ticks(8000..25_000);
+        assert_eq!(a.limits(), 2, "the order cannot come so late");
+    }
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub(crate) use instance::{Instance, fronted};
 pub(crate) use path::{Path, on};
 pub(crate) use process::{Process, end_at_once, exists};
 pub(crate) use request::Request;
-pub(crate) use router::{Router, complaint, complaint_through, data_dir};
+pub(crate) use router::{Router, complaint, complaint_through, data_dir, metric_at};
 pub(crate) use service::Service;
 pub(crate) use wait::{PATIENCE, now, pause_until, until};
 pub(crate) use wave::{at_once, wave};

@@ -136,11 +136,7 @@ impl Router {
 
     /// The sum of all samples of this metric.
     pub(crate) fn metric(&self, name: &str) -> f64 {
-        let text = self.ask(&Request::get("/metrics")).expect(200).text();
-        let is_sample =
-            |it: &&str| it.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
-        let value = |it: &str| it.rsplit(' ').next().and_then(|it| it.parse::<f64>().ok());
-        text.lines().filter(is_sample).filter_map(value).sum()
+        metric_at(self.address, name)
     }
 
     /// Bytes of memory it holds.
@@ -165,6 +161,15 @@ impl Drop for Router {
         }
         end_launched(self.data_dir.path());
     }
+}
+
+/// The sum of all samples of this metric of the router at this address.
+pub(crate) fn metric_at(address: SocketAddr, name: &str) -> f64 {
+    let text = Connection::open(address).ask(&Request::get("/metrics")).expect(200).text();
+    let is_sample =
+        |it: &&str| it.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+    let value = |it: &str| it.rsplit(' ').next().and_then(|it| it.parse::<f64>().ok());
+    text.lines().filter(is_sample).filter_map(value).sum()
 }
 
 /// Ends what a router that was killed has left.

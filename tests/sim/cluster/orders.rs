@@ -10,6 +10,8 @@ use waiter::base::time::{Duration, Instant};
 
 /// How long an order may take, in milliseconds.
 const ORDER: u64 = 300;
+/// How late one may come whose leader is gone.
+const LATE: u64 = 12_000;
 
 /// What runs, in truth.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ struct Order {
     /// When it is carried out, or not; none: not consented to yet.
     at: Option<(u64, bool)>,
     over: u64,
+    /// It comes late, and only if its leader has crashed: one that lives has proved it over.
+    late: bool,
 }
 
 /// Orders under way.
@@ -97,6 +101,7 @@ impl World {
         for mut order in due {
             if let Some((at, true)) = order.at
                 && at <= self.now
+                && !(order.late && self.routers.contains_key(&order.leader))
             {
                 self.kill(&order.instance);
             }
@@ -124,7 +129,7 @@ impl World {
         let router = self.routers.get_mut(&leader).expect("it was just found");
         let number = router.peers.ask_kill(&instance, Duration::from_millis(ORDER), now);
         let over = self.now + 4 * ORDER * MS;
-        self.orders.list.push(Order { leader, number, instance, at: None, over });
+        self.orders.list.push(Order { leader, number, instance, at: None, over, late: false });
     }
 
     /// The owner has answered: the lease is read again, then the order is sent.
@@ -149,11 +154,15 @@ impl World {
         assert!(order.instance == *instance);
         match deadline {
             Some(deadline) => {
-                let span = (deadline.0 - self.now) / MS;
+                order.late = self.chance.is(0.2);
+                let span = if order.late { LATE } else { (deadline.0 - self.now) / MS };
                 let at = self.now + self.chance.below(span as usize) as u64 * MS;
                 order.at = Some((at, self.chance.is(0.8)));
                 // Proved by a list that was begun after the deadline.
                 order.over = deadline.0 + 700 * MS;
+                if order.late && at > order.over {
+                    order.over = at;
+                }
             }
             None => {
                 self.figures.refusals += 1;

@@ -132,15 +132,17 @@ fn time_passes() {
     assert!(took() >= Duration::from_millis(200));
     add(&stage, json!({ "do": "drip", "bytes_per_s": 50, "times": 1 }));
     assert!(took() >= Duration::from_millis(200), "eleven bytes");
+    let begun = Instant::now();
     add(&stage, json!({ "do": "hang", "for_ms": 200 }));
-    assert!(took() >= Duration::from_millis(150));
+    took();
+    assert!(begun.elapsed() >= Duration::from_millis(200), "its time begins when it is set");
     let hang = add(&stage, json!({ "do": "hang", "times": 1 }));
     std::thread::scope(|scope| {
         let asked = scope.spawn(took);
         std::thread::sleep(Duration::from_millis(200));
         assert!(!asked.is_finished());
         stage.fault("DELETE", &format!("/faults/{hang}"), Value::Null);
-        assert!(asked.join().expect("is answered") >= Duration::from_millis(200));
+        asked.join().expect("is answered");
     });
 }
 
