@@ -31,6 +31,7 @@ PROGRAMS = {
     "wrk": "wrk",
     "haproxy": "haproxy",
     "cmake": "cmake",  # a dependency of Pingora builds zlib-ng
+    "strace": "strace",
 }
 NEEDS = {"nginx": ["nginx"], "haproxy": ["haproxy"], "envoy": [], "pingora": ["cmake"]}
 PEERS = ["nginx", "haproxy", "pingora", "envoy"]
@@ -66,6 +67,8 @@ def install(peers, more=()):
     for peer in peers:
         programs += NEEDS.get(peer, [])
     missing = sorted({PROGRAMS[it] for it in programs if not find(it)})
+    if "envoy" in peers and not can_make_environments():
+        missing.append("python3-venv")
     if missing:
         if os.getuid() != 0 or not find("apt-get"):
             raise Missing(f"install these Debian packages first: {' '.join(missing)}")
@@ -86,6 +89,11 @@ def install(peers, more=()):
         text = "; ".join(f"{peer}: {error}" for peer, error in failed.items())
         without = " ".join(f"--without {peer}" for peer in failed)
         raise Missing(f"{text}\nto go on without: {without}")
+
+
+def can_make_environments():
+    return subprocess.run([sys.executable, "-c", "import ensurepip"], capture_output=True,
+                          check=False).returncode == 0
 
 
 def envoy_program():

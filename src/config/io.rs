@@ -13,8 +13,8 @@ const SPIN_US: RangeInclusive<u64> = 0..=10_000;
 const BACKLOG: RangeInclusive<u64> = 1..=65_535;
 
 /// What `--ring-without` can name.
-pub const RING_FEATURES: [&str; 4] =
-    ["defer-taskrun", "multishot-accept", "multishot-receive", "message-ring"];
+pub const RING_FEATURES: [&str; 5] =
+    ["defer-taskrun", "multishot-accept", "multishot-receive", "message-ring", "least-wait"];
 
 /// How sockets are driven, as written.
 #[derive(Args, Clone, Debug, Default, Deserialize, Serialize)]
@@ -29,7 +29,7 @@ pub struct WrittenIo {
     #[arg(long, value_name = "N")]
     pub ring_depth: Option<u64>,
     /// Do not use this feature of the kernel's io_uring: defer-taskrun, multishot-accept,
-    /// multishot-receive or message-ring; repeatable
+    /// multishot-receive, message-ring or least-wait; repeatable
     #[arg(long, value_name = "FEATURE")]
     pub ring_without: Vec<String>,
     /// Buffers of a shard for heads and small bodies; a power of two. Fewer stay in the cache,
@@ -39,7 +39,8 @@ pub struct WrittenIo {
     /// Bytes in each of them: what arrives in one piece costs least [default: 16384]
     #[arg(long, value_name = "BYTES")]
     pub receive_buffer_bytes: Option<u64>,
-    /// Buffers of a shard for bodies that stream; a power of two [default: 32]
+    /// Buffers of a shard for bodies that stream; a power of two. More let more streams be read in
+    /// one turn, fewer cost less memory [default: 32]
     #[arg(long, value_name = "N")]
     pub body_buffers: Option<u64>,
     /// Bytes in each of them: larger ones cost fewer calls for large bodies, and memory
@@ -49,7 +50,8 @@ pub struct WrittenIo {
     /// Look for work so long before sleeping: less latency for more CPU [default: 0]
     #[arg(long, value_name = "US")]
     pub spin_us: Option<u64>,
-    /// Connections the kernel completes for each listener before they are accepted; the kernel
+    /// Connections the kernel completes for each listener before they are accepted: more survive a
+    /// burst, and wait unseen; with fewer the kernel drops clients, who try again after a second. It
     /// takes no more than net.core.somaxconn [default: 4096]
     #[arg(long, value_name = "N")]
     pub backlog: Option<u64>,

@@ -253,6 +253,7 @@ impl<E: Engine> Shard<E> {
         let Some((link, stream)) = served.way(side) else { return };
         let Some(connection) = self.connections.get_mut(link) else { return };
         let (head, now) = (Part::Head(served.exchange.head_for(side)), self.now);
+        connection.furnish(&mut self.engine);
         connection.say(|codec, out| codec.write(stream, head, now, out));
         self.touch(link);
     }
@@ -262,6 +263,7 @@ impl<E: Engine> Shard<E> {
         let Some((link, stream)) = served.way(Side::Client) else { return };
         let Some(connection) = self.connections.get_mut(link) else { return };
         let (text, now) = (Part::Body(served.exchange.text()), self.now);
+        connection.furnish(&mut self.engine);
         connection.say(|codec, out| codec.write(stream, text, now, out));
         self.touch(link);
     }
@@ -270,6 +272,7 @@ impl<E: Engine> Shard<E> {
         let Some((link, stream)) = self.exchanges[key].way(side) else { return };
         let Some(connection) = self.connections.get_mut(link) else { return };
         let now = self.now;
+        connection.furnish(&mut self.engine);
         connection.say(|codec, out| codec.write(stream, part, now, out));
         self.touch(link);
     }

@@ -13,9 +13,6 @@ use crate::wire::codec::{Cause, Close, Codec, Due, Input, Needs, Part, Read, Str
 use crate::wire::head::Head;
 use crate::wire::http1;
 
-/// Memory for output that a connection keeps between two exchanges.
-const IDLE_BYTES: usize = 16 << 10;
-
 impl<E: Engine> Shard<E> {
     /// Something happened to a link.
     pub fn happened(&mut self, happening: Happening<'_>, now: Instant) {
@@ -323,8 +320,8 @@ impl<E: Engine> Shard<E> {
         }
         let intake = if self.is_choked(link) { 0 } else { needs.intake };
         let connection = &mut self.connections[link];
-        if connection.streams.is_empty() && connection.output.capacity() > IDLE_BYTES {
-            connection.output = Vec::new(); // it has been sent; few messages are so large
+        if connection.output.capacity() > 0 {
+            self.engine.outputs().take_back(std::mem::take(&mut connection.output));
         }
         if connection.intake != (intake, needs.due) {
             connection.intake = (intake, needs.due);

@@ -147,6 +147,13 @@ pub(super) enum State {
 }
 
 impl Connection {
+    /// Sees to it that there is memory to write into.
+    pub(super) fn furnish(&mut self, engine: &mut impl Engine) {
+        if self.output.capacity() == 0 {
+            self.output = engine.outputs().lend();
+        }
+    }
+
     /// Lets the codec write. If it panics, what it wrote is taken back and the connection closes;
     /// it has touched nothing but its own state and the output.
     pub(super) fn say(&mut self, act: impl FnOnce(&mut dyn Codec, &mut Vec<u8>)) {

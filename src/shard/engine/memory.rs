@@ -7,6 +7,7 @@
 
 use crate::base::address::SocketAddr;
 use crate::base::socket::Socket;
+use crate::shard::engine::outputs::Outputs;
 use crate::shard::engine::{Engine, Link, Shut};
 use crate::wire::codec::Due;
 use slotmap::SlotMap;
@@ -24,6 +25,7 @@ pub struct Memory {
     pub joined: Vec<(Link, u64)>,
     /// Lets no connection go, as a driver may that has something under way.
     pub clings: bool,
+    outputs: Outputs,
 }
 
 /// A connection that no driver has, as the world sees it.
@@ -97,6 +99,10 @@ impl Memory {
 }
 
 impl Engine for Memory {
+    fn outputs(&mut self) -> &mut Outputs {
+        &mut self.outputs
+    }
+
     fn connect(&mut self, address: SocketAddr) -> Link {
         self.links.insert(Wire { connects_to: Some(address), ..Wire::default() })
     }

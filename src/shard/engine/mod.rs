@@ -11,12 +11,14 @@
 mod closing;
 pub mod coop;
 pub mod memory;
+pub mod outputs;
 pub mod ring;
 mod shortage;
 pub mod streams;
 
 use crate::base::address::SocketAddr;
 use crate::base::socket::Socket;
+use crate::shard::engine::outputs::Outputs;
 use crate::wire::codec::{Cause, Due};
 
 slotmap::new_key_type! {
@@ -87,6 +89,9 @@ pub trait Engine {
 
     /// Whether nothing is left to be sent, also on links that were closed, and no listener is open.
     fn is_quiet(&self) -> bool;
+
+    /// Memory for output that is used again.
+    fn outputs(&mut self) -> &mut Outputs;
 
     /// How its receive buffers are.
     fn intake(&self) -> Intake {

@@ -15,6 +15,7 @@ use crate::base::address::SocketAddr;
 use crate::base::limits::Limits;
 use crate::base::socket::Socket;
 use crate::base::time::Duration;
+use crate::shard::engine::outputs::Outputs;
 use crate::shard::engine::shortage::is_shortage;
 use crate::shard::engine::{Engine, Happening, Link, Shut};
 use crate::wire::codec::{Cause, Due};
@@ -65,6 +66,7 @@ pub struct Streams {
     linger: Duration,
     /// Listeners that are not closed yet.
     listening: usize,
+    outputs: Outputs,
 }
 
 /// What the shard wants of a link, and what is known of it.
@@ -102,6 +104,7 @@ impl Streams {
             flush_timeout: limits.body_idle_timeout,
             linger: limits.linger_timeout,
             listening: 0,
+            outputs: Outputs::default(),
         }
     }
 
@@ -135,6 +138,10 @@ impl Streams {
 }
 
 impl Engine for Streams {
+    fn outputs(&mut self) -> &mut Outputs {
+        &mut self.outputs
+    }
+
     fn connect(&mut self, address: SocketAddr) -> Link {
         let link = self.links.insert(Wish::default());
         let (owner, timeout) = (self.owner(), self.connect_timeout);

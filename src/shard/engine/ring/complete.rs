@@ -13,8 +13,7 @@ use io_uring::cqueue;
 impl Ring {
     /// The next thing to be told.
     pub fn next_event(&mut self) -> Option<Event> {
-        while let Some(done) = self.done.get(self.read).copied() {
-            self.read += 1;
+        while let Some(done) = self.next_done() {
             let event = self.completed(done);
             if event.is_some() {
                 return event;
@@ -29,6 +28,19 @@ impl Ring {
         None
     }
 
+    fn next_done(&mut self) -> Option<Done> {
+        loop {
+            while let Some(done) = self.done.get(self.read) {
+                self.read += 1;
+                if Tag(done.tag).op().stage() == self.stage {
+                    return Some(*done);
+                }
+            }
+            self.stage = self.stage.next()?;
+            self.read = 0;
+        }
+    }
+
     fn completed(&mut self, done: Done) -> Option<Event> {
         let tag = Tag(done.tag);
         match tag.op() {
@@ -39,6 +51,10 @@ impl Ring {
             Op::Send => self.sent(tag.link(), done.result),
             Op::Bell => {
                 self.listen_to_bell();
+                None
+            }
+            Op::Tick => {
+                self.ticks = false;
                 None
             }
             Op::Knock => {
@@ -83,9 +99,12 @@ impl Ring {
         let open = wire.phase == Phase::Open;
         match usize::try_from(result) {
             Ok(bytes) => {
-                wire.sent(bytes);
+                let sent = wire.sent(bytes);
                 if !open || wire.finishes || !wire.is_flushed() {
                     self.touch(link);
+                }
+                if let Some(sent) = sent {
+                    self.outputs.take_back(sent);
                 }
                 open.then_some(Event::Sent(link, bytes))
             }

@@ -31,6 +31,7 @@ use crate::base::limits::Limits;
 use crate::base::socket::Socket;
 use crate::base::time::{Duration, Instant};
 use crate::mesh::clock;
+use crate::shard::engine::outputs::Outputs;
 use crate::shard::engine::shortage::Complaint;
 use crate::shard::engine::{Engine, Intake, Link, Shut};
 use crate::wire::codec::{Cause, Due};
@@ -39,7 +40,7 @@ use buffers::Buffers;
 pub use buffers::Lent;
 use features::{Feature, Features};
 use io_uring::types::Timespec;
-use operation::{Op, Tag};
+use operation::{Op, Stage, Tag};
 use park::Bell;
 pub use park::Pillow;
 use queue::{Done, Queue};
@@ -104,6 +105,7 @@ pub struct Ring {
     features: Features,
     small: Buffers,
     large: Buffers,
+    outputs: Outputs,
     wires: SlotMap<Link, Wire>,
     acceptors: Vec<Acceptor>,
     touched: Vec<Link>,
@@ -115,6 +117,8 @@ pub struct Ring {
     flushing: VecDeque<(Instant, Link)>,
     lingering: VecDeque<(Instant, Link)>,
     done: Vec<Done>,
+    /// What is told of now, and how far `done` has been looked through for it.
+    stage: Stage,
     read: usize,
     now: Instant,
     bell: Arc<Bell>,
@@ -122,6 +126,9 @@ pub struct Ring {
     bell_word: &'static mut u64,
     connect_timeout: &'static Timespec,
     park_timeout: &'static Timespec,
+    /// A tick is under way: one at most, or each sleep that something else ends would leave one
+    /// more behind, which ends another sleep, and so on.
+    ticks: bool,
     flush_timeout: Duration,
     linger: Duration,
     spin: Duration,
@@ -148,6 +155,7 @@ impl Ring {
             features: tuning.features,
             small,
             large,
+            outputs: Outputs::default(),
             wires: SlotMap::with_key(),
             acceptors: Vec::new(),
             touched: Vec::new(),
@@ -156,6 +164,7 @@ impl Ring {
             flushing: VecDeque::new(),
             lingering: VecDeque::new(),
             done: Vec::new(),
+            stage: Stage::default(),
             read: 0,
             now,
             bell,
@@ -163,6 +172,7 @@ impl Ring {
             bell_word: Box::leak(Box::new(0)),
             connect_timeout: Box::leak(Box::new(limits.connect_timeout.into())),
             park_timeout: Box::leak(Box::new(park::PATIENCE.into())),
+            ticks: false,
             flush_timeout: limits.body_idle_timeout,
             linger: limits.linger_timeout,
             spin: tuning.spin,
@@ -190,7 +200,7 @@ impl Ring {
         self.flush();
         let bound = if self.held.is_empty() { bound } else { Duration::ZERO };
         self.done.clear();
-        self.read = 0;
+        (self.stage, self.read) = (Stage::default(), 0);
         if self.spin.is_zero() || bound.is_zero() {
             self.queue.turn(bound, &mut self.done);
         } else {
@@ -315,6 +325,9 @@ impl Engine for Ring {
             }
             return;
         }
+        if wire.receives_on() {
+            return;
+        }
         if bytes > 0 && !wire.spill.is_empty() {
             self.held.push(link);
         }
@@ -358,6 +371,10 @@ impl Engine for Ring {
 
     fn adopt(&mut self, socket: Socket) -> Link {
         self.wires.insert(Wire::new(Some(socket.into_inner()), Phase::Open))
+    }
+
+    fn outputs(&mut self) -> &mut Outputs {
+        &mut self.outputs
     }
 
     fn is_quiet(&self) -> bool {

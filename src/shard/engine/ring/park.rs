@@ -90,8 +90,10 @@ impl Ring {
     #[expect(unsafe_code, reason = "a timeout refers to memory")]
     pub fn lies_down(&mut self) -> bool {
         self.queue.rings_eventfd(true);
-        // SAFETY: the time is there for good.
-        unsafe { self.queue.tick(self.park_timeout) };
+        if !std::mem::replace(&mut self.ticks, true) {
+            // SAFETY: the time is there for good.
+            unsafe { self.queue.tick(self.park_timeout) };
+        }
         self.turn(Duration::ZERO);
         if self.was_idle() {
             return true;

@@ -374,3 +374,24 @@ fn a_sleeping_ring_is_woken_by_a_knock_or_by_its_waker() {
     }
     other.join().expect("it knocks");
 }
+
+#[test]
+fn sleeps_that_something_else_ends_leave_no_timeouts_behind() {
+    let mut rig = Rig::new(probe().expect("io_uring is allowed"));
+    for _ in 0..50 {
+        // Whoever has lain down is woken at once by somebody, and lies down again.
+        rig.ring.waker().wake();
+        while rig.ring.lies_down() {}
+        rig.ring.rises();
+        while rig.ring.next_event().is_some() {}
+    }
+    // Of all these sleeps one timeout is left at most.
+    let until = clock::now() + super::park::PATIENCE * 3;
+    let mut completions = 0;
+    while clock::now() < until {
+        rig.ring.turn(Duration::from_millis(10));
+        completions += rig.ring.done.len();
+        while rig.ring.next_event().is_some() {}
+    }
+    assert!(completions <= 2, "{completions} completions of an idle ring");
+}

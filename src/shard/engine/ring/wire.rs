@@ -6,9 +6,6 @@ use socket2::SockAddr;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Memory for output that a quiet connection keeps.
-const KEPT_BYTES: usize = 16 << 10;
-
 /// How far a connection is.
 ///
 /// ```text
@@ -134,6 +131,13 @@ impl Wire {
         self.at == self.output.len() && self.next.is_empty()
     }
 
+    /// Whether a receive is under way that serves the room and the due there are now.
+    pub(super) fn receives_on(&self) -> bool {
+        let is_plain = self.phase == Phase::Open && !self.stopping && self.tail.is_none();
+        let wants = self.room > 0 && self.due == Due::Message && !self.has_spill();
+        is_plain && wants && self.receiving == Receiving::Many
+    }
+
     /// Whether bytes are kept that were not told.
     pub(super) fn has_spill(&self) -> bool {
         !self.spill.is_empty()
@@ -167,16 +171,15 @@ impl Wire {
         }
     }
 
-    /// So many bytes have left.
-    pub(super) fn sent(&mut self, bytes: usize) {
+    /// So many bytes have left. Gives the memory of what has wholly been sent.
+    pub(super) fn sent(&mut self, bytes: usize) -> Option<Vec<u8>> {
         self.sends = false;
         self.at += bytes;
-        if self.at == self.output.len() {
-            self.output.clear();
-            self.at = 0;
-            std::mem::swap(&mut self.output, &mut self.next);
-            self.next.shrink_to(KEPT_BYTES);
+        if self.at < self.output.len() {
+            return None;
         }
+        self.at = 0;
+        Some(std::mem::replace(&mut self.output, std::mem::take(&mut self.next)))
     }
 
     /// What is left to be sent will not be.
