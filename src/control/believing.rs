@@ -138,8 +138,14 @@ impl Plane {
         let spared = self.mutations.iter().filter(is_spared).map(|(id, _)| id.clone());
         let spared: Vec<ServiceId> = spared.collect();
         for service in spared {
-            if let Some(Mutation::Closing(..)) = self.mutations.remove(&service) {
-                self.delete_over(&service);
+            match self.mutations.remove(&service) {
+                Some(Mutation::Closing(..)) => self.delete_over(&service),
+                Some(Mutation::Asking(asked)) => {
+                    for instance in asked {
+                        self.shared_kill_over(&instance);
+                    }
+                }
+                _ => {}
             }
         }
     }

@@ -23,6 +23,7 @@ mod marathon;
 mod marathon_doubt;
 mod marathon_orders;
 mod marathon_refusals;
+mod marathon_unsure;
 mod marathon_ways;
 mod messages;
 mod order;

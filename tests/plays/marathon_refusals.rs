@@ -2,7 +2,8 @@
 
 use crate::marathon::service;
 use crate::stage::{
-    Cluster, PATIENCE, Router, now, of_task, pause_until, status, until, until_view,
+    Cluster, Ensemble, PATIENCE, Router, now, of_task, pause_until, status, until, until_members,
+    until_view,
 };
 use jsonschema::Validator;
 use serde_json::{Value, json};
@@ -147,20 +148,11 @@ fn a_count_that_does_not_fit_is_set_right() {
     let router = cluster.router(&[]); // a time of doubt of 3 s: due after 6
     let service = service("drifts", "").with("idle-timeout-secs", "600");
     router.ask(&service.get("/")).expect(200);
-    let app = until("it is settled", PATIENCE, || {
-        cluster.app("drifts").filter(|it| it["deployments"] == json!([]))
-    });
-    let target = format!("/v2/apps{}", app["id"].as_str().expect("an id"));
-    // Somebody wants three, of which two find no place, and gives up.
-    cluster.faults("POST", "/offers/stop", &Value::Null);
+    let app = settled(&cluster, "drifts");
     let delayed = json!({"queue": [{"count": 2, "app": {"id": app["id"]},
         "delay": {"overdue": false, "timeLeftSeconds": 60}}]});
     cluster.fault(&status("GET", "/v2/queue", 200, &delayed.to_string()));
-    let (code, told) = cluster.ask("PUT", &target, &json!({"instances": 3}));
-    assert_eq!(code, 200, "{told}");
-    let cancel =
-        format!("/v2/deployments/{}?force=true", told["deploymentId"].as_str().expect("id"));
-    assert!((200..300).contains(&cluster.ask("DELETE", &cancel, &Value::Null).0));
+    drift(&cluster, &app);
     let begun = now();
     let odd = cluster.app("drifts").expect("an app");
     assert_eq!((&odd["instances"], odd["tasks"].as_array().map(Vec::len)), (&json!(3), Some(1)));
@@ -179,6 +171,52 @@ fn a_count_that_does_not_fit_is_set_right() {
     });
     router.ask(&service.get("/")).expect(200);
     assert!(router.process.said().contains("the number of instances did not fit"));
+}
+
+/// The app of a service, once no deployment is in its way.
+fn settled(cluster: &Cluster, name: &str) -> Value {
+    until("it is settled", PATIENCE, || {
+        cluster.app(name).filter(|it| it["deployments"] == json!([]))
+    })
+}
+
+/// Somebody wants three, of which two find no place, and gives up.
+fn drift(cluster: &Cluster, app: &Value) {
+    cluster.faults("POST", "/offers/stop", &Value::Null);
+    let target = format!("/v2/apps{}", app["id"].as_str().expect("an id"));
+    let (code, told) = cluster.ask("PUT", &target, &json!({"instances": 3}));
+    assert_eq!(code, 200, "{told}");
+    let deployment = told["deploymentId"].as_str().expect("an id");
+    let cancel = format!("/v2/deployments/{deployment}?force=true");
+    assert!((200..300).contains(&cluster.ask("DELETE", &cancel, &Value::Null).0));
+}
+
+#[test]
+fn in_a_cluster_only_the_leader_sets_a_count_right() {
+    let ensemble = Ensemble::start(1);
+    let cluster = Cluster::start(&[]);
+    let joining = ensemble.flags();
+    let flags: Vec<&str> = joining.iter().map(String::as_str).collect();
+    let routers = [cluster.another(&flags), cluster.another(&flags)];
+    until_members(&routers.iter().collect::<Vec<_>>());
+    let leads = |it: &&Router| it.metric("waiter_cluster_leads") == 1.0;
+    let leader = until("one leads", PATIENCE, || routers.iter().position(|it| leads(&it)));
+    let service = service("drifts", "").with("idle-timeout-secs", "600").with("max-instances", "1");
+    routers[leader].ask(&service.get("/")).expect(200);
+    until("both know it", PATIENCE, || {
+        routers.iter().all(|it| it.active("drifts").len() == 1).then_some(())
+    });
+    drift(&cluster, &settled(&cluster, "drifts"));
+    let before = count(&cluster, "PUT ");
+    until("it is set right", PATIENCE, || {
+        (cluster.app("drifts").expect("an app")["instances"] == 1).then_some(())
+    });
+    // The other one would be at it by now, if it looked after that.
+    pause_until(now() + Duration::from_secs(3));
+    assert_eq!(count(&cluster, "PUT "), before + 1, "{:?}", cluster.writes());
+    let [one, other] = [leader, 1 - leader].map(|it| routers[it].process.said());
+    assert!(one.contains("the number of instances did not fit"), "{one}");
+    assert!(!other.contains("the number of instances"), "{other}");
 }
 
 /// How often the router asked for this.

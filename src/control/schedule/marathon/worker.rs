@@ -117,10 +117,10 @@ impl<R: Fn(Report)> Worker<R> {
         let is_create = |it: &Job| matches!(&it.order, Order::Create(it, _) if it.id == *service);
         let keys: Vec<(Instant, u64)> =
             self.jobs.iter().filter(|(_, it)| is_create(it)).map(|(key, _)| *key).collect();
+        // Whoever deletes it waits for that no longer, and an answer could be taken for that to
+        // the next order.
         for key in keys {
-            if let Some(job) = self.jobs.remove(&key) {
-                (self.reports)(Report::Done(job.order, Err("it was deleted meanwhile".into())));
-            }
+            self.jobs.remove(&key);
         }
     }
 
