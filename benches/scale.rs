@@ -125,11 +125,11 @@ fn a_million() {
     let cell = Arc::new(ArcSwap::from_pointee(World::default()));
     let mut publisher = Publisher::new(cell.clone());
     let began = clock::now();
-    states.iter().for_each(|it| publisher.update(it));
+    states.iter().for_each(|it| drop(publisher.update(it)));
     publisher.publish();
     println!("a million instances: published at once in {:?}", clock::now() - began);
     let began = clock::now();
-    states.iter().for_each(|it| publisher.update(it));
+    states.iter().for_each(|it| drop(publisher.update(it)));
     publisher.publish();
     println!("a million instances: published again in {:?}", clock::now() - began);
     let older = clock::now();
@@ -281,7 +281,8 @@ fn a_large_marathon() {
         let read = clock::now();
         let date = Date(1_800_000_000_000);
         let prefix = "waiter-service-";
-        let means = Means { prefix, sandboxes: &sandboxes, address: &address, date };
+        let sandboxes = &sandboxes;
+        let means = Means { prefix, sandboxes, address: &address, date, before: None };
         let seen = picture.answered(answer, &means, read);
         let compared = clock::now();
         let told = seen.changed.len();

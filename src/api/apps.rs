@@ -74,7 +74,7 @@ pub(super) fn common(entry: &Entry, query: &Query) -> Map<String, Value> {
     if query.is_true("effective-parameters") || query.includes("effective-parameters") {
         put("effective-parameters", description.effective_json());
     }
-    if let Some(error) = state.deployment_error {
+    if let Some(error) = &state.deployment_error {
         put("deployment-error-message", format!("Deployment error: {}", error.message()).into());
     }
     shown

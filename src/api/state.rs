@@ -120,7 +120,7 @@ fn maintainer(view: &View<'_>) -> Value {
         "service-id->killed-instances": instances(|it| &it.killed),
         "service-id->instance-counts": each(view, |it| Some(counts(&it.state))),
         "service-id->deployment-error": each(view, |it| {
-            it.state.deployment_error.map(|error| error.key().into())
+            it.state.deployment_error.as_ref().map(|error| error.key().into())
         }),
         "service-id->instability-issue": each(view, |it| {
             it.state.instability.map(|issue| issue.key().into())
@@ -166,7 +166,8 @@ fn scheduler(view: &View<'_>) -> Value {
         "supported-include-params": [],
         "views": views(view),
         "id->doubt": each(view, |it| {
-            (!it.state.doubt.is_empty()).then(|| it.state.doubt.as_str().into())
+            let since = it.state.doubted_since?;
+            Some(json!({"why": it.state.doubt, "since": since.iso()}))
         }),
         "id->service": each(view, |it| Some(scheduled(it))),
     })

@@ -114,5 +114,6 @@ fn settings_of_marathon(
         patience: it.doubt,
         agent_dir: it.agent_dir.clone(),
         lease,
+        cores: config.cores.clone(),
     }
 }

@@ -5,6 +5,8 @@ mod believing;
 pub mod books;
 pub mod chance;
 pub mod cluster;
+mod complaints;
+mod creating;
 pub mod data_dir;
 mod ending;
 pub mod event;

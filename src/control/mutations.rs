@@ -14,8 +14,6 @@ use crate::core::catalogue::Done;
 use crate::core::fact::Order;
 use crate::core::gc::{Broken, Failures, Idle, Use};
 use crate::core::letter::Command;
-use crate::core::service::Description;
-use crate::core::slots::ServiceSlots;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
@@ -41,42 +39,12 @@ pub(super) enum Mutation {
 }
 
 impl Plane {
-    /// A request waits for a service that is not known.
-    pub(super) fn create(&mut self, description: &Arc<Description>, slots: &Arc<ServiceSlots>) {
-        let id = &description.id;
-        if self.ending.is_some() {
-            return; // home refuses whoever waits for a service that will not come
-        }
-        if self.shares(description) {
-            slots.share();
-        }
-        self.publisher.await_service(description, slots);
-        self.aggregator.described(description.clone());
-        self.shelf.described(description, slots);
-        self.share_description(description);
-        self.idle.collected(id); // clocks of a former life do not count
-        self.broken.collected(id);
-        if self.creating.insert(id.clone()) {
-            tracing::info!(service = %id, "starting a service");
-            let count = description.parameters.min_instances.max(1);
-            self.order(id, Order::Create(description.clone(), count));
-        }
-    }
-
     /// The scheduler has carried an order out, or not.
-    pub(super) fn done(&mut self, order: &Order, result: Result<(), String>) {
-        if let Err(error) = &result {
-            self.launches.orders_failed += 1;
-            let (what, whom) = named(order);
-            tracing::warn!(what, whom, error, "the scheduler did not carry an order out");
-        }
+    pub(super) fn done(&mut self, order: &Order, result: Result<(), String>, now: Instant) {
+        self.launches.orders_failed += u64::from(result.is_err());
+        self.complaints.hear(order, result.as_ref().err());
         match order {
-            Order::Create(description, _) => {
-                if result.is_err() {
-                    self.creating.remove(&description.id);
-                    self.publisher.remove(&description.id);
-                }
-            }
+            Order::Create(description, _) => self.created(description, result, now),
             Order::Scale(service, _) => {
                 if matches!(self.mutations.get(service), Some(Mutation::Scaling)) {
                     self.mutations.remove(service);
@@ -113,6 +81,10 @@ impl Plane {
             return;
         }
         match locked {
+            Some(instance) if !self.is_sure_of(service) => {
+                self.mutations.remove(service);
+                self.home(service, Command::Unlock(service.clone(), instance, false));
+            }
             Some(instance) => {
                 self.mutations.insert(service.clone(), Mutation::Killing(instance.clone()));
                 self.order(service, Order::Kill(instance));
@@ -172,7 +144,7 @@ impl Plane {
         said.target = scaling.target;
         said.scale_to = u32::try_from(scaling.scale_to.max(0)).unwrap_or(u32::MAX);
         said.amount = scaling.amount;
-        let is_busy = self.mutations.contains_key(id) || self.creating.contains(id);
+        let is_busy = self.mutations.contains_key(id) || self.creating.contains_key(id);
         if is_busy || !self.is_sure_of(id) || !self.decides(id, now) {
             return;
         }
@@ -232,7 +204,7 @@ impl Plane {
             .map(|(id, state)| (id, &state.description.parameters, Failures::of(state)));
         due.extend(self.broken.round(broken, &rule, date));
         for id in due {
-            let is_busy = self.mutations.contains_key(&id) || self.creating.contains(&id);
+            let is_busy = self.mutations.contains_key(&id) || self.creating.contains_key(&id);
             if is_busy || !self.is_sure_of(&id) || !self.decides(&id, now) {
                 continue;
             }
@@ -256,7 +228,9 @@ impl Plane {
             return; // somebody deleted it meanwhile
         }
         self.mutations.remove(service);
-        if locked {
+        if locked && !self.is_sure_of(service) {
+            self.home(service, Command::UnlockAll(service.clone()));
+        } else if locked {
             tracing::info!(%service, "collecting a service that is idle or broken");
             self.delete(service, Vec::new());
         }
@@ -267,7 +241,7 @@ impl Plane {
         if known.is_some_and(|it| it.description.is_static()) {
             let why = "The operator's servers are not launched here, and cannot be deleted";
             let _ = reply.send(Done::Failed(why.to_owned()));
-        } else if known.is_none() && !self.creating.contains(service) {
+        } else if known.is_none() && !self.creating.contains_key(service) {
             let _ = reply.send(Done::NoSuchService);
         } else if self.shares_service(service) && known.is_some() {
             match self.mutations.get_mut(service) {
@@ -291,11 +265,16 @@ impl Plane {
             waiting.append(&mut replies);
             return;
         }
+        let astray = self.astray(service);
         self.mutations.insert(service.clone(), Mutation::Deleting(replies));
         self.creating.remove(service);
         self.gone(service);
         self.aggregator.undescribed(service);
-        self.order(service, Order::Delete(service.clone()));
+        let order = Order::Delete(service.clone());
+        match astray {
+            Some(runner) => drop(self.runners.order(runner, order)),
+            None => self.order(service, order),
+        }
     }
 
     fn deleted(&mut self, service: &ServiceId, result: Result<(), String>) {
@@ -329,17 +308,5 @@ fn input<'a>(id: &'a ServiceId, state: &'a State, asked: &Asked) -> Input<'a> {
         standing: Standing::of(state, asked.outstanding),
         demand: asked.demand,
         boot_time: state.boot_time,
-    }
-}
-
-/// An order in words that hold no description: a description may hold secrets.
-fn named(order: &Order) -> (&'static str, String) {
-    match order {
-        Order::Create(description, _) => ("create", description.id.to_string()),
-        Order::Scale(service, count) => ("scale", format!("{service} to {count}")),
-        Order::Kill(instance) => ("kill", instance.to_string()),
-        Order::Fail(instance, ..) => ("give up", instance.to_string()),
-        Order::Delete(service) => ("delete", service.to_string()),
-        Order::End | Order::EndNow => ("end", String::new()),
     }
 }

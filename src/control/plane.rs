@@ -8,8 +8,11 @@
 
 use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::{Date, Duration, Instant};
+use crate::control::believing::Misplaced;
 use crate::control::books::Books;
 use crate::control::cluster::Cluster;
+use crate::control::complaints::Complaints;
+use crate::control::creating::{Creating, Refusal};
 use crate::control::event::Event;
 use crate::control::mutations::Mutation;
 use crate::control::prober::Prober;
@@ -67,7 +70,12 @@ pub struct Plane {
     /// What is under way at the scheduler, one per service.
     pub(super) mutations: HashMap<ServiceId, Mutation>,
     /// Services that the scheduler has been told to create and has not listed yet.
-    pub(super) creating: HashSet<ServiceId>,
+    pub(super) creating: HashMap<ServiceId, Creating>,
+    /// Services that a scheduler did not take.
+    pub(super) refusals: HashMap<ServiceId, Refusal>,
+    /// Services that are listed where they do not belong.
+    pub(super) misplaced: HashMap<ServiceId, Misplaced>,
+    pub(super) complaints: Complaints,
     pub(super) watched: Watched,
     pub(super) scalings: HashMap<ServiceId, catalogue::Scaling>,
     pub(super) failures: HashMap<InstanceId, u32>,
@@ -122,7 +130,10 @@ impl Plane {
             idle,
             broken,
             mutations: HashMap::new(),
-            creating: HashSet::new(),
+            creating: HashMap::new(),
+            refusals: HashMap::new(),
+            misplaced: HashMap::new(),
+            complaints: Complaints::default(),
             watched: Watched::new(),
             scalings: HashMap::new(),
             failures: HashMap::new(),
@@ -168,11 +179,13 @@ impl Plane {
             let rest = std::iter::from_fn(|| events.try_recv().ok()).take(BATCH);
             let (now, date) = (clock::now(), clock::date());
             self.begin_turn(now);
+            self.grow_old(now, date);
             for event in first.into_iter().chain(rest) {
                 self.on(event, now, date);
             }
             self.tick(now, date);
             self.settle(now, date);
+            self.spare_doubted();
             self.end_turn(now, date);
             if let Some(ended) = self.ended(now) {
                 if self.runners.count() > 0 {
@@ -218,7 +231,7 @@ impl Plane {
 
     fn noticed(&mut self, notice: Notice, now: Instant, date: Date) {
         match notice {
-            Notice::Create(description, slots) => self.create(&description, &slots),
+            Notice::Create(description, slots) => self.create(&description, &slots, now),
             Notice::Waiting(service) => self.urgent(&service, now, date),
             Notice::Locked(service, locked) => self.locked(&service, locked),
             Notice::LockedAll(service, locked) => self.emptied(&service, locked),
@@ -247,18 +260,20 @@ impl Plane {
     fn reported(&mut self, report: Report, now: Instant, date: Date) {
         match report {
             Report::Listing(runner, mut facts) => {
+                self.left(runner, |id| facts.iter().any(|it| it.id == *id));
                 self.listed(runner, &mut facts);
                 self.meet(runner, (&facts, &[]), true, now);
                 self.shelf.heard(date);
                 self.aggregator.listed(runner, facts, date);
             }
             Report::Changes(runner, mut facts, gone) => {
+                self.left(runner, |id| !gone.contains(id));
                 self.listed(runner, &mut facts);
                 self.meet(runner, (&facts, &gone), false, now);
                 self.aggregator.changed(runner, facts, &gone, date);
             }
-            Report::View(runner, view) => self.seen(runner, view),
-            Report::Done(order, result) => self.done(&order, result),
+            Report::View(runner, view) => self.seen(runner, view, now),
+            Report::Done(order, result) => self.done(&order, result, now),
         }
     }
 
@@ -298,8 +313,13 @@ impl Plane {
             }
             self.publisher.free(self.post.oldest_world());
             self.books.trim(&self.aggregator, date);
-            self.shelf.trim();
+            // What a scheduler does not tell now may be what it runs.
+            if self.runners.are_heard() {
+                self.shelf.trim();
+            }
+            self.forgive(now);
             if self.ending.is_none() {
+                self.end_misplaced(now);
                 self.cycle(now, date);
             }
         }
@@ -316,7 +336,7 @@ impl Plane {
         for (id, state) in self.aggregator.changes() {
             match state {
                 Some(state) => self.changed(&state, now, date),
-                None if self.creating.contains(&id) => {}
+                None if self.creating.contains_key(&id) => {}
                 None => self.gone(&id),
             }
         }
@@ -338,7 +358,9 @@ impl Plane {
         if self.shares(&state.description) {
             self.publisher.share(&state.description.id);
         }
-        self.publisher.update(state);
+        for moved in self.publisher.update(state) {
+            self.watch_anew(&moved);
+        }
         self.divide(&state.description.id, now);
         let slots = self.publisher.slots(&state.description.id).expect("just published");
         self.shelf.changed(state, slots);

@@ -186,9 +186,13 @@ impl Round {
         }
     }
 
-    fn ended(&mut self, id: &InstanceId, outcome: Option<Outcome>, now: Instant) {
+    fn ended(&mut self, target: &Target, outcome: Option<Outcome>, now: Instant) {
         self.running -= 1;
+        let id = &target.id;
         if let Some(it) = self.watched.get_mut(id) {
+            if !Arc::ptr_eq(&it.target.instance, &target.instance) {
+                return; // it has moved since, and says nothing of where it is now
+            }
             it.running = false;
             if outcome == Some(Outcome::Healthy) {
                 it.target.health = Health::Serving;
@@ -251,12 +255,12 @@ async fn check(target: Target, round: Rc<RefCell<Round>>) {
         }
         // All slots are in use: ordinary requests are its check.
         Health::Serving => {
-            round.borrow_mut().ended(&target.id, None, clock::now());
+            round.borrow_mut().ended(&target, None, clock::now());
             return;
         }
         // It served before and is still busy: its requests are not to be stood in the way of.
         Health::Down if target.instance.word.used() >= target.instance.word.limit() => {
-            round.borrow_mut().ended(&target.id, None, clock::now());
+            round.borrow_mut().ended(&target, None, clock::now());
             return;
         }
         Health::Down => None,
@@ -279,7 +283,7 @@ async fn check(target: Target, round: Rc<RefCell<Round>>) {
             let _ = events.send(Event::LookAgain(target.service.clone()));
         }
     }
-    round.borrow_mut().ended(&target.id, Some(outcome), clock::now());
+    round.borrow_mut().ended(&target, Some(outcome), clock::now());
 }
 
 /// Sends the request and reads the head of the answer.

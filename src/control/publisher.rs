@@ -7,7 +7,7 @@
 use crate::base::address::SocketAddr;
 use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::Date;
-use crate::core::aggregator::{self, State};
+use crate::core::aggregator::{DeploymentError, State};
 use crate::core::service::{Description, Origin, static_instance_id};
 use crate::core::slots::{Gate, Instance, Roster, ServiceSlots};
 use crate::core::world::{Member, Service, World};
@@ -80,12 +80,14 @@ impl Publisher {
         self.put(description, members, None);
     }
 
-    /// A service is now in this state.
-    pub fn update(&mut self, state: &State) {
+    /// A service is now in this state. Returns those of its instances that are elsewhere than they
+    /// were.
+    pub fn update(&mut self, state: &State) -> Vec<InstanceId> {
         let slots = self.slots.entry(state.description.id.clone()).or_default().clone();
-        let members = self.members(state, slots.is_shared());
+        let mut moved = Vec::new();
+        let members = self.members(state, slots.is_shared(), &mut moved);
         slots.publish(Arc::new(roster(&members, &state.description)));
-        self.put(&state.description, members, state.deployment_error);
+        self.put(&state.description, members, state.deployment_error.clone());
         if let Origin::Static { name, .. } = &state.description.origin
             && !self.next.names.contains_key(name.as_str())
         {
@@ -93,6 +95,12 @@ impl Publisher {
             names.insert(name.as_str().into(), state.description.id.clone());
             self.next.names = Arc::new(names);
         }
+        moved
+    }
+
+    /// A service that was wanted will not come, for this reason: whoever wants it is told.
+    pub fn refuse(&mut self, description: &Arc<Description>, why: DeploymentError) {
+        self.put(description, Vec::new(), Some(why));
     }
 
     /// A service is gone.
@@ -153,7 +161,7 @@ impl Publisher {
         &mut self,
         description: &Arc<Description>,
         members: Vec<Member>,
-        deployment_error: Option<aggregator::DeploymentError>,
+        deployment_error: Option<DeploymentError>,
     ) {
         let slots = self.slots.entry(description.id.clone()).or_default().clone();
         self.next.insert(Arc::new(Service {
@@ -165,7 +173,7 @@ impl Publisher {
         self.changed = true;
     }
 
-    fn members(&mut self, state: &State, shared: bool) -> Vec<Member> {
+    fn members(&mut self, state: &State, shared: bool, moved: &mut Vec<InstanceId>) -> Vec<Member> {
         let known = self.instances.entry(state.description.id.clone()).or_default();
         let limit = state.description.parameters.concurrency_level;
         let mut members = Vec::with_capacity(state.healthy.len() + state.unhealthy.len());
@@ -174,13 +182,19 @@ impl Publisher {
             both.iter().flat_map(|(healthy, list)| list.iter().map(|it| (*healthy, it)))
         {
             let Some(port) = it.fact.ports.first() else { continue };
+            let address = SocketAddr::new(it.fact.host, *port);
+            // What moved is another one: its connections lead to where it was.
+            if known.get(&it.fact.id).is_some_and(|it| it.address != address) {
+                known.remove(&it.fact.id);
+                moved.push(it.fact.id.clone());
+            }
             let instance = known
                 .entry(it.fact.id.clone())
                 .or_insert_with(|| {
-                    if let Some(same) = self.departed.get(&it.fact.id).and_then(Weak::upgrade) {
+                    let same = self.departed.get(&it.fact.id).and_then(Weak::upgrade);
+                    if let Some(same) = same.filter(|it| it.address == address) {
                         return same;
                     }
-                    let address = SocketAddr::new(it.fact.host, *port);
                     let suffix = it.fact.id.suffix();
                     let free = if shared { 0 } else { limit };
                     let fresh = Instance::new(suffix, address, it.fact.started_at, free);
@@ -217,4 +231,48 @@ fn roster(members: &[Member], description: &Description) -> Roster {
     let count = live.len();
     let instances = live.into_iter().chain(old).map(|it| it.instance.clone()).collect();
     Roster::new(instances, count, description.parameters.load_balancing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::aggregator;
+    use crate::core::fact::InstanceFact;
+    use crate::core::service::testing::description;
+
+    fn state(port: u16) -> State {
+        let description = Arc::new(description("s"));
+        let id = InstanceId::new(&description.id, "1");
+        let fact = InstanceFact::new(id, [127, 0, 0, 1].into(), vec![port], Date(1));
+        let (health_check_status, health_check_error) = (None, None);
+        let it =
+            aggregator::Instance { fact, healthy: true, health_check_status, health_check_error };
+        State { healthy: vec![Arc::new(it)], ..State::absent(description) }
+    }
+
+    #[test]
+    fn an_instance_that_moves_is_another_one() {
+        let mut publisher = Publisher::new(Arc::default());
+        let id = ServiceId::new("s");
+        let at = |publisher: &mut Publisher, port| {
+            let moved = publisher.update(&state(port));
+            let all = publisher.instances(&id);
+            assert_eq!(all.len(), 1);
+            assert_eq!(all[0].address.port(), port, "its address is kept");
+            (all[0].clone(), moved.len())
+        };
+        let (first, moved) = at(&mut publisher, 1);
+        assert_eq!(moved, 0);
+        let (same, moved) = at(&mut publisher, 1);
+        assert!(Arc::ptr_eq(&first, &same) && moved == 0);
+        let (other, moved) = at(&mut publisher, 2);
+        assert!(!Arc::ptr_eq(&first, &other) && moved == 1);
+        // Away for a while, and back: as long as somebody has it, it is the same.
+        publisher.remove(&ServiceId::new("s"));
+        let (back, _) = at(&mut publisher, 2);
+        assert!(Arc::ptr_eq(&other, &back));
+        publisher.remove(&ServiceId::new("s"));
+        let (elsewhere, _) = at(&mut publisher, 3);
+        assert!(!Arc::ptr_eq(&other, &elsewhere));
+    }
 }

@@ -7,7 +7,7 @@ use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::{Date, Duration, Instant};
 use crate::control::books::{Book, Books};
 use crate::control::store::{Embedded, Keep, Keeper, Store, StoreError};
-use crate::core::aggregator::State;
+use crate::core::aggregator::{DeploymentError, State};
 use crate::core::catalogue::{Catalogue, Cluster, Entry, Launches, Scaling};
 use crate::core::fact::{Runner, View};
 use crate::core::gc::{Collector, Failures, LastUse};
@@ -157,6 +157,15 @@ impl Shelf {
         self.put(&state.description, Some(state), slots.clone());
     }
 
+    /// A service that was wanted will not come, for this reason.
+    pub fn refused(&mut self, description: &Arc<Description>, error: &DeploymentError) {
+        let id = &description.id;
+        tracing::warn!(service = %id, error = error.message(), "a service cannot be started");
+        let mut state = State::absent(description.clone());
+        state.deployment_error = Some(error.clone());
+        self.show(Entry::new(Arc::new(state), false, Arc::default()));
+    }
+
     /// Says in the log what is new about a service.
     pub fn tell_news(&self, state: &State, now: Date) {
         let id = &state.description.id;
@@ -172,11 +181,22 @@ impl Shelf {
                 tracing::warn!(instance = %it.fact.id, "an instance is no longer healthy");
             }
         }
-        match (old.deployment_error, state.deployment_error) {
-            (before, Some(error)) if before != Some(error) => {
+        match (&old.deployment_error, &state.deployment_error) {
+            (before, Some(error)) if before.as_ref() != Some(error) => {
                 tracing::warn!(service = %id, error = error.key(), "a service cannot be started");
             }
             (Some(_), None) => tracing::info!(service = %id, "a service can be started again"),
+            _ => {}
+        }
+        match (old.doubted_since, state.doubted_since) {
+            (None, Some(_)) => {
+                let why = &state.doubt;
+                tracing::warn!(service = %id, why, "what is told of a service is not believed");
+            }
+            (Some(since), None) => {
+                let lasted = now.since(since);
+                tracing::info!(service = %id, ?lasted, "a service is believed again");
+            }
             _ => {}
         }
     }
@@ -228,6 +248,9 @@ impl Shelf {
     /// A service has ended; its description stays.
     pub fn gone(&mut self, id: &ServiceId) {
         if let Some(entry) = self.catalogue.services.get(id) {
+            if entry.state.doubted_since.is_some() {
+                tracing::info!(service = %id, "a service is believed to be gone");
+            }
             let description = entry.state.description.clone();
             self.put(&description, None, Arc::default());
         }
@@ -300,10 +323,13 @@ impl Shelf {
         state: Option<&Arc<State>>,
         slots: Arc<ServiceSlots>,
     ) {
-        self.changed = true;
-        let id = description.id.clone();
         let shown = state.cloned().unwrap_or_else(|| Arc::new(State::absent(description.clone())));
-        let mut entry = Entry::new(shown, state.is_some(), slots);
+        self.show(Entry::new(shown, state.is_some(), slots));
+    }
+
+    fn show(&mut self, mut entry: Entry) {
+        self.changed = true;
+        let id = entry.state.description.id.clone();
         if let Some(old) = self.catalogue.services.get(&id) {
             entry.traffic = old.traffic;
             entry.latency = old.latency.clone();

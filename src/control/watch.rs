@@ -26,6 +26,14 @@ impl Plane {
         self.prober.tell(Probe::Forget(instance));
     }
 
+    /// An instance is elsewhere than it was: it is checked there, as a new one.
+    pub(super) fn watch_anew(&mut self, instance: &InstanceId) {
+        if let Some(watched) = self.watched.get_mut(&ServiceId::new(instance.service())) {
+            watched.remove(instance);
+            self.forget_one(instance.clone());
+        }
+    }
+
     /// Tells the prober whom to check.
     pub(super) fn watch(&mut self, state: &State, now: Instant) {
         let id = &state.description.id;

@@ -122,6 +122,8 @@ pub struct View {
     pub why: String,
     /// When the last answer that is believed was asked for, if there was one.
     pub heard: Option<Date>,
+    /// For so long an answer is good enough to decide on, if no other one comes.
+    pub good_for: Duration,
     /// Where it was last found.
     pub place: String,
     /// Answers asked for, those that were not believed, and hints that something has changed.

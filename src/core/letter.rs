@@ -85,7 +85,7 @@ pub enum Why {
     /// The service is gone: resolve the request again.
     Gone,
     /// The service cannot be started: key and text.
-    Deployment(&'static str, &'static str),
+    Deployment(&'static str, Arc<str>),
     /// The router is ending.
     Draining,
 }

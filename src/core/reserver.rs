@@ -296,8 +296,8 @@ impl Reserver {
     }
 
     fn deployment_error(&self) -> Option<Why> {
-        let error = self.service.as_ref()?.deployment_error?;
-        Some(Why::Deployment(error.key(), error.message()))
+        let error = self.service.as_ref()?.deployment_error.as_ref()?;
+        Some(Why::Deployment(error.key(), error.message().into()))
     }
 
     /// Grants while somebody waits for whom there is a slot.

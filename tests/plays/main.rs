@@ -22,6 +22,8 @@ mod launching;
 mod marathon;
 mod marathon_doubt;
 mod marathon_orders;
+mod marathon_refusals;
+mod marathon_unsure;
 mod marathon_ways;
 mod messages;
 mod order;

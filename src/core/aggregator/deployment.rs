@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Why a service cannot be started.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum DeploymentError {
     /// Its instances use more memory than described.
     NotEnoughMemory,
@@ -24,20 +24,22 @@ pub enum DeploymentError {
     InvalidHealthCheckResponse,
     /// Its instances answer health checks with 401.
     HealthCheckRequiresAuthentication,
+    /// Its scheduler does not take it: why, in words. No instance shows it.
+    Refused(Arc<str>),
 }
 
 impl DeploymentError {
     /// As the API names it.
-    pub fn key(self) -> &'static str {
+    pub fn key(&self) -> &'static str {
         self.row().0
     }
 
     /// In words (api §4.0). What clients read is preceded by `Deployment error: `.
-    pub fn message(self) -> &'static str {
+    pub fn message(&self) -> &str {
         self.row().1
     }
 
-    fn row(self) -> (&'static str, &'static str) {
+    fn row(&self) -> (&'static str, &str) {
         match self {
             Self::NotEnoughMemory => ("not-enough-memory", "Not enough memory allocated"),
             Self::BadStartupCommand => ("bad-startup-command", "Invalid startup command"),
@@ -59,6 +61,7 @@ impl DeploymentError {
             Self::HealthCheckRequiresAuthentication => {
                 ("health-check-requires-authentication", "Health check requires authentication")
             }
+            Self::Refused(why) => ("refused-by-scheduler", why),
         }
     }
 }
@@ -142,7 +145,7 @@ mod tests {
 
     fn key(failed: &[Arc<Instance>], hosts: usize) -> Option<&'static str> {
         let rules = DeploymentRules { min_failed: 2, min_hosts: hosts };
-        deployment_error(failed, &[], &rules).map(DeploymentError::key)
+        deployment_error(failed, &[], &rules).map(|it| it.key())
     }
 
     /// Two failed instances with these exit codes and flags.

@@ -3,7 +3,7 @@
 use super::deployment::{DeploymentRules, deployment_error};
 use super::health::Outcome;
 use super::state::{Counts, Instability, Instance, State};
-use crate::base::address::SocketAddr;
+use crate::base::address::{IpAddr, SocketAddr};
 use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::{Date, Duration};
 use crate::core::fact::{FAILED_MAX, Flags, InstanceFact, Order, Runner, ServiceFact};
@@ -37,10 +37,13 @@ struct Tracked {
     /// When it was last ordered to be ended for that.
     given_up_at: Option<Date>,
     killed: bool,
+    /// Where it was last known to listen.
+    place: Option<(IpAddr, u16)>,
 }
 
 impl Tracked {
     fn new(fact: InstanceFact, now: Date) -> Self {
+        let place = place_of(&fact);
         let instance =
             Instance { fact, healthy: false, health_check_status: None, health_check_error: None };
         Self {
@@ -52,6 +55,7 @@ impl Tracked {
             late: false,
             given_up_at: None,
             killed: false,
+            place,
         }
     }
 
@@ -63,9 +67,17 @@ impl Tracked {
         it
     }
 
+    /// Whether it is told to listen elsewhere than it did: then it is another one, of whose health
+    /// nothing is known. What is no longer known of an address says nothing.
+    fn has_moved(&self, fact: &InstanceFact) -> bool {
+        let both = self.place.zip(place_of(fact));
+        !self.killed && both.is_some_and(|(known, told)| known != told)
+    }
+
     /// Its scheduler says this now. Flags only add up. Returns whether anything is new.
     fn update(&mut self, mut fact: InstanceFact) -> bool {
         fact.flags = fact.flags.with(self.instance.fact.flags);
+        self.place = place_of(&fact).or(self.place);
         let new = fact != self.instance.fact;
         if new {
             let before = self.instance.fact.healthy;
@@ -165,6 +177,7 @@ pub(super) struct Service {
     /// Who runs it; none: the operator.
     pub(super) runner: Option<Runner>,
     doubt: String,
+    doubted_since: Option<Date>,
     requested: u32,
     active: BTreeMap<InstanceId, Tracked>,
     /// Failed instances as the scheduler reports them.
@@ -184,6 +197,7 @@ impl Service {
             due: Date(0),
             runner: None,
             doubt: String::new(),
+            doubted_since: None,
             requested: 0,
             active: BTreeMap::new(),
             reported: Vec::new(),
@@ -207,6 +221,7 @@ impl Service {
     pub(super) fn listed(&mut self, fact: ServiceFact, now: Date) -> bool {
         let mut new = self.requested != fact.requested || self.reported != fact.failed;
         new |= self.doubt != fact.doubt;
+        self.doubted_since = (!fact.doubt.is_empty()).then(|| self.doubted_since.unwrap_or(now));
         self.doubt = fact.doubt;
         self.requested = fact.requested;
         self.reported = fact.failed;
@@ -214,11 +229,11 @@ impl Service {
         for fact in fact.active {
             let id = fact.id.clone();
             let tracked = match before.remove(&id) {
-                Some(mut tracked) => {
+                Some(mut tracked) if !tracked.has_moved(&fact) => {
                     new |= tracked.update(fact);
                     tracked
                 }
-                None => {
+                Some(_) | None => {
                     new = true;
                     self.due = Date(0);
                     let mut tracked = Tracked::new(fact, now);
@@ -369,6 +384,7 @@ impl Service {
             boot_time: self.boot_time,
             runner: self.runner,
             doubt: self.doubt.clone(),
+            doubted_since: self.doubted_since,
         }
     }
 
@@ -451,6 +467,11 @@ fn server(service: &ServiceId, address: SocketAddr) -> InstanceFact {
         vec![address.port()],
         Date(0),
     )
+}
+
+/// Where an instance listens, if that is told.
+fn place_of(fact: &InstanceFact) -> Option<(IpAddr, u16)> {
+    fact.ports.first().map(|port| (fact.host, *port))
 }
 
 /// The time `delta` after `start`; never, if the start is not known.

@@ -2,7 +2,7 @@
 
 use super::deployment::DeploymentError;
 use super::health::CheckError;
-use crate::base::time::Duration;
+use crate::base::time::{Date, Duration};
 use crate::core::fact::{Flags, InstanceFact, Runner};
 use crate::core::service::Description;
 use std::sync::Arc;
@@ -108,6 +108,8 @@ pub struct State {
     pub runner: Option<Runner>,
     /// Why what its scheduler says of it is not believed yet; empty: it is.
     pub doubt: String,
+    /// Since when it is not.
+    pub doubted_since: Option<Date>,
 }
 
 impl State {
@@ -127,6 +129,7 @@ impl State {
             boot_time: None,
             runner: None,
             doubt: String::new(),
+            doubted_since: None,
         }
     }
 

@@ -127,6 +127,37 @@ fn only_news_are_changes() {
 }
 
 #[test]
+fn an_instance_that_has_moved_is_another_one() {
+    let mut aggregator = Aggregator::new(RULES);
+    let description = fixture::description("s", fixture::parameters());
+    let id = description.id.clone();
+    aggregator.described(description);
+    let tell = |aggregator: &mut Aggregator, ports: Vec<u16>, doubt: &str, at| {
+        let instance = InstanceId::new(&id, "1");
+        let fact = InstanceFact::new(instance.clone(), [127, 0, 0, 1].into(), ports, Date(START));
+        let (active, failed) = (vec![fact], vec![]);
+        let service =
+            ServiceFact { id: id.clone(), requested: 1, active, failed, doubt: doubt.into() };
+        aggregator.changed(Runner::Marathon, vec![service], &[], Date(at));
+        aggregator.changes();
+        let state = aggregator.state(&id).expect("it is known").clone();
+        (instance, state.counts.healthy, state.doubted_since)
+    };
+    let (instance, healthy, _) = tell(&mut aggregator, vec![1], "", START);
+    assert_eq!(healthy, 0);
+    aggregator.checked(&instance, Outcome::Healthy, Date(START));
+    assert_eq!(tell(&mut aggregator, vec![1, 2], "", START).1, 1);
+    assert_eq!(tell(&mut aggregator, vec![], "", START).1, 1, "not told where it is");
+    assert_eq!(tell(&mut aggregator, vec![1], "", START).1, 1, "where it was");
+    assert_eq!(tell(&mut aggregator, vec![], "", START).1, 1);
+    assert_eq!(tell(&mut aggregator, vec![3], "", START).1, 0, "elsewhere");
+    // And since when a service is doubted.
+    assert_eq!(tell(&mut aggregator, vec![3], "one is missing", 7).2, Some(Date(7)));
+    assert_eq!(tell(&mut aggregator, vec![3], "two are missing", 8).2, Some(Date(7)));
+    assert_eq!(tell(&mut aggregator, vec![3], "", 9).2, None);
+}
+
+#[test]
 fn what_is_not_described_is_left_out() {
     let mut aggregator = Aggregator::new(RULES);
     let id = ServiceId::new("unknown");
@@ -254,19 +285,19 @@ fn deployment_errors_last_while_none_is_healthy() {
     assert_eq!(world.state().deployment_error, None);
     world.fail(1, 1);
     let state = world.state();
-    let error = state.deployment_error.expect("two failed alike");
+    let error = state.deployment_error.clone().expect("two failed alike");
     assert_eq!((error.key(), error.message()), ("bad-startup-command", "Invalid startup command"));
     assert_eq!(state.status(), Status::Failing);
     world.check(2, Outcome::Healthy);
     let state = world.state();
-    assert_eq!((state.deployment_error, state.status()), (None, Status::Running));
+    assert_eq!((state.deployment_error.clone(), state.status()), (None, Status::Running));
 }
 
 #[test]
 fn an_instance_that_asks_for_authentication() {
     let mut world = World::with(1);
     world.check(0, Outcome::answered(401));
-    let error = world.state().deployment_error.expect("401");
+    let error = world.state().deployment_error.clone().expect("401");
     assert_eq!(error.key(), "health-check-requires-authentication");
 }
 
@@ -285,7 +316,7 @@ fn the_newest_ten_failed_are_kept_and_all_are_judged() {
     world.list();
     let state = world.state();
     assert_eq!(names(&state.failed), "04 05 06 07 08 09 10 11 12 13");
-    let error = state.deployment_error.expect("none connected");
+    let error = state.deployment_error.clone().expect("none connected");
     assert_eq!(error.key(), "cannot-connect", "the exit code of the first differs");
 }
 

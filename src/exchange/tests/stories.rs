@@ -211,7 +211,11 @@ fn a_refused_request() {
     for (why, status, class) in [
         (Why::QueueFull(7), 503, "waiter.QueueLength"),
         (Why::RouterFull, 503, "waiter.ReserveBackPressure"),
-        (Why::Deployment("bad-command", "The command cannot run"), 503, "waiter.DeploymentError"),
+        (
+            Why::Deployment("bad-command", "The command cannot run".into()),
+            503,
+            "waiter.DeploymentError",
+        ),
         (Why::Gone, 503, "waiter.RequestTimeout"),
         (Why::Draining, 503, "ending"),
     ] {

@@ -13,3 +13,24 @@ pub mod replies;
 
 pub use apps::{App, Apps, Failure, HealthResult, Task, TaskState};
 pub use replies::{Deployment, Trouble};
+
+/// Words of Marathon are shown up to here.
+const WORDS_BYTES_MAX: usize = 2048;
+
+/// The beginning of what Marathon says: it can quote what it was sent, or what a task wrote.
+pub fn shortened(words: &str) -> &str {
+    &words[..words.floor_char_boundary(WORDS_BYTES_MAX)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_cut_between_characters() {
+        assert_eq!(shortened("short"), "short");
+        let long = format!("x{}", "ä".repeat(2000));
+        let cut = shortened(&long);
+        assert!(long.starts_with(cut) && cut.len() == 2047, "{}", cut.len());
+    }
+}

@@ -37,6 +37,7 @@ impl Trouble {
         if deployments.is_empty() {
             deployments.extend(named_in(&message));
         }
+        message.truncate(super::shortened(&message).len());
         Self { message, deployments }
     }
 

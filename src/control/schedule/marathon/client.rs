@@ -6,7 +6,7 @@
 //! leads, makes room for the next address.
 
 use super::credentials::{Credentials, Secret};
-use super::flows::{Answer, Call};
+use super::flows::{Answer, Call, Right};
 use crate::base::time::Duration;
 use http::{Method, Request, Response, StatusCode};
 use std::fmt;
@@ -16,15 +16,6 @@ use std::sync::Arc;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, AsSendBody, Body, Error, Timeout};
 
-/// To create what is absent is every router's right, and so is to delete what all have closed.
-fn is_everybodys(call: &Call) -> bool {
-    let of_app = call.target.starts_with(CREATE) && !call.target.contains("/tasks/");
-    (call.method == Method::POST && call.target == CREATE)
-        || (call.method == Method::DELETE && of_app)
-}
-
-/// Where an app is created that is not there.
-pub(super) const CREATE: &str = "/v2/apps";
 /// An order is not begun when less than this remains for it.
 const ORDER_MIN: Duration = Duration::from_millis(100);
 /// Kept between the end of an order and that of the right to give it.
@@ -93,6 +84,8 @@ impl Client {
                 .max_redirects(0)
                 .max_redirects_will_error(false)
                 .max_idle_connections(0)
+                // Whoever starts the router may have one for other purposes in the environment.
+                .proxy(None)
                 .user_agent(concat!("waiter/", env!("CARGO_PKG_VERSION")))
                 .timeout_resolve(Some(ways.timeout))
                 .timeout_connect(Some(ways.timeout))
@@ -114,6 +107,16 @@ impl Client {
     /// The address that is asked first.
     pub(super) fn place(&self) -> &str {
         &self.ways.urls[self.at]
+    }
+
+    /// Whether this router may give orders now.
+    pub(super) fn may_order(&self) -> bool {
+        self.lease.order(self.deadline()).is_some()
+    }
+
+    /// An answer begins within this time.
+    pub(super) fn timeout(&self) -> Duration {
+        self.ways.timeout
     }
 
     /// One request takes no longer.
@@ -152,10 +155,9 @@ impl Client {
 
     fn send(&mut self, call: &Call) -> Answer {
         // Read again right before the bytes are written: the answer must come within it.
-        let time = match call.method {
-            Method::GET => Some(self.deadline()),
-            _ if is_everybodys(call) => Some(self.deadline()),
-            _ => self.lease.order(self.deadline()),
+        let time = match call.right {
+            Right::Everybody => Some(self.deadline()),
+            Right::Leader => self.lease.order(self.deadline()),
         };
         let Some(time) = time else {
             return Answer::Unheard("this router may give no orders now".into());

@@ -8,24 +8,21 @@ use super::drift::Drift;
 use super::flows::{Answer, Call};
 use super::hosts::Hosts;
 use super::mapping::{self, Means, Sandboxes};
+use super::pace::{Came, Pace};
 use super::picture::{self, Picture, Seen};
 use super::worker::Task;
 use super::{Note, Workers};
+use crate::base::ids::ServiceId;
 use crate::base::time::{Date, Duration, Instant};
 use crate::core::fact::{Report, Runner, Sight, View};
 use crate::mesh::clock;
 use crate::wire::marathon::{Apps, replies};
-use http::Method;
 use std::collections::HashSet;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 
 /// All apps with all that is asked of them.
 const APPS: &str = "/v2/apps?embed=apps.tasks&embed=apps.lastTaskFailure&embed=apps.counts\
                     &embed=apps.deployments";
-/// First pause after a poll without answer; doubles up to the interval.
-const PAUSE_MIN: Duration = Duration::from_millis(500);
-/// After a hint it is waited for others so long, and twice as long as a poll takes.
-const DEBOUNCE: Duration = Duration::from_millis(100);
 /// The framework is asked for so often.
 const FRAMEWORK: Duration = Duration::from_secs(900);
 
@@ -49,23 +46,30 @@ pub(super) struct Collector<R> {
     reports: R,
     workers: Workers,
     framework_at: Option<Instant>,
-    /// Pause after a poll without answer.
-    pause: Duration,
+    /// When the last answer was asked for that was understood, if it was believed.
+    asked: Option<Date>,
+    pace: Pace,
+    /// Since when the answers as a whole are doubted.
+    doubted: Option<Instant>,
 }
 
 impl<R: Fn(Report)> Collector<R> {
     pub(super) fn new(client: Client, terms: Terms, reports: R, workers: Workers) -> Self {
+        // The next answer begins within the one time, and to come within the other.
+        let good_for = terms.interval + client.timeout();
         Self {
             picture: Picture::new(terms.patience),
             client,
-            terms,
             hosts: Hosts::default(),
-            drift: Drift::default(),
-            view: View::default(),
+            drift: Drift::new(terms.patience),
+            view: View { good_for, ..View::default() },
             reports,
             workers,
             framework_at: None,
-            pause: PAUSE_MIN,
+            asked: None,
+            pace: Pace::new(terms.interval),
+            doubted: None,
+            terms,
         }
     }
 
@@ -73,12 +77,13 @@ impl<R: Fn(Report)> Collector<R> {
     pub(super) fn run(mut self, notes: &Receiver<Note>) {
         loop {
             let (begun, date) = (clock::now(), clock::date());
-            let answer = self.client.ask(&get(APPS));
+            let answer = self.client.ask(&Call::get(APPS));
             // What was done meanwhile explains what the answer lacks.
             while let Ok(note) = notes.try_recv() {
                 self.note(note);
             }
-            let wait = self.poll(answer, begun, date);
+            let came = self.poll(answer, begun, date);
+            let wait = self.pace.next_poll(came);
             let ended = clock::now();
             if self.wait(notes, ended, ended + wait).is_err() {
                 return;
@@ -93,7 +98,6 @@ impl<R: Fn(Report)> Collector<R> {
         ended: Instant,
         until: Instant,
     ) -> Result<(), RecvTimeoutError> {
-        let debounce = DEBOUNCE.max(2 * self.view.poll_time);
         let mut until = until;
         loop {
             let now = clock::now();
@@ -103,7 +107,7 @@ impl<R: Fn(Report)> Collector<R> {
             match notes.recv_timeout(until - now) {
                 Ok(note) => {
                     if self.note(note) {
-                        until = until.min((ended + debounce).max(clock::now() + DEBOUNCE));
+                        until = Pace::hinted(until, ended, self.view.poll_time, clock::now());
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => return Ok(()),
@@ -127,8 +131,8 @@ impl<R: Fn(Report)> Collector<R> {
         true
     }
 
-    /// An answer, or none, has come; how long the next one can wait.
-    fn poll(&mut self, answer: Answer, begun: Instant, date: Date) -> Duration {
+    /// An answer, or none, has come.
+    fn poll(&mut self, answer: Answer, begun: Instant, date: Date) -> Came {
         self.view.polls += 1;
         self.view.place = self.client.place().to_owned();
         let read = match answer {
@@ -146,18 +150,15 @@ impl<R: Fn(Report)> Collector<R> {
             Err(why) => {
                 self.view.polls_failed += 1;
                 self.sighted(Sight::Stale, why, date);
-                let pause = self.pause.min(self.terms.interval);
-                self.pause = 2 * pause;
-                pause
+                Came::Nothing
             }
         }
     }
 
-    fn understood(&mut self, apps: Apps, begun: Instant, date: Date) -> Duration {
-        self.pause = PAUSE_MIN;
+    fn understood(&mut self, apps: Apps, begun: Instant, date: Date) -> Came {
         self.ask_framework(begun);
         self.look_up(&apps);
-        let due = self.drift.look(&apps.apps, &self.terms.prefix, begun);
+        let due = self.drifting(&apps, begun);
         let hosts = &self.hosts;
         let address = |host: &str| hosts.address(host);
         let means = Means {
@@ -165,11 +166,13 @@ impl<R: Fn(Report)> Collector<R> {
             sandboxes: &self.terms.sandboxes,
             address: &address,
             date,
+            before: self.asked,
         };
         let answer = picture::Answer { begun, apps };
-        let Seen { changed, gone, doubt, doubted } =
+        let Seen { changed, gone, doubt, doubted, lately } =
             self.picture.answered(answer, &means, clock::now());
         let is_doubted = !doubt.is_empty();
+        self.asked = (!is_doubted).then_some(date);
         if !changed.is_empty() || !gone.is_empty() {
             (self.reports)(Report::Changes(Runner::Marathon, changed, gone));
         }
@@ -187,7 +190,19 @@ impl<R: Fn(Report)> Collector<R> {
                 }
             }
         }
-        if is_doubted || doubted > 0 { self.terms.interval / 5 } else { self.terms.interval }
+        // What has been doubted for long is so until somebody sets it right.
+        self.doubted = is_doubted.then(|| self.doubted.unwrap_or(begun));
+        let young = self.doubted.is_some_and(|since| begun - since < self.terms.patience);
+        if young || lately > 0 { Came::Doubted } else { Came::Known }
+    }
+
+    /// Services whose count is to be set right. Only the router that leads looks after that.
+    fn drifting(&mut self, apps: &Apps, now: Instant) -> Vec<(ServiceId, u32)> {
+        if self.client.may_order() {
+            return self.drift.look(&apps.apps, &self.terms.prefix, now);
+        }
+        self.drift.forget();
+        Vec::new()
     }
 
     fn sighted(&mut self, sight: Sight, why: String, date: Date) {
@@ -217,14 +232,10 @@ impl<R: Fn(Report)> Collector<R> {
             return;
         }
         self.framework_at = Some(now);
-        if let Answer::Said(200, body) = self.client.ask(&get("/v2/info"))
+        if let Answer::Said(200, body) = self.client.ask(&Call::get("/v2/info"))
             && let Some(framework) = replies::framework_id(&body)
         {
             self.terms.sandboxes.framework = Some(framework);
         }
     }
-}
-
-fn get(target: &str) -> Call {
-    Call { method: Method::GET, target: target.to_owned(), body: None }
 }

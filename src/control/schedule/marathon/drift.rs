@@ -6,38 +6,46 @@ use crate::base::time::{Duration, Instant};
 use crate::wire::marathon::App;
 use std::collections::HashMap;
 
-/// Time between two looks.
-const INTERVAL: Duration = Duration::from_secs(15);
-/// It must have been so for longer.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// Apps that do not fit, and since when.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Drift {
+    /// It must have been so for longer; a quarter of this lies between two looks.
+    patience: Duration,
     since: HashMap<ServiceId, (u32, u32, Instant)>,
     looked: Option<Instant>,
 }
 
 impl Drift {
-    /// Looks at all apps, every fifteen seconds; those that have not fitted for a minute, with the
-    /// number of their tasks. They are forgotten with that. Apps without any task are left to
-    /// Marathon, which is about to launch them or delays it.
+    /// A count must not have fitted for twice the time for which a service must be missing.
+    pub(super) fn new(doubt: Duration) -> Self {
+        Self { patience: 2 * doubt, since: HashMap::new(), looked: None }
+    }
+
+    /// Somebody else looks after all this.
+    pub(super) fn forget(&mut self) {
+        self.since.clear();
+    }
+
+    /// Looks at all apps; those that have not fitted for long enough, with the number of their
+    /// tasks. They are forgotten with that. Apps without any task are left to Marathon, which is
+    /// about to launch them or delays it; and of those that have one out of reach nobody knows how
+    /// many they have.
     pub(super) fn look(
         &mut self,
         apps: &[App],
         prefix: &str,
         now: Instant,
     ) -> Vec<(ServiceId, u32)> {
-        if self.looked.is_some_and(|at| now - at < INTERVAL) {
+        if self.looked.is_some_and(|at| now - at < self.patience / 4) {
             return Vec::new();
         }
         self.looked = Some(now);
         let mut before = std::mem::take(&mut self.since);
         let mut due = Vec::new();
         for app in apps {
-            let tasks = mapping::live_count(app);
+            let tasks = mapping::sure_count(app);
             let fits = app.instances == tasks || tasks == 0 || app.tasks.is_none();
-            if fits || !app.deployments.is_empty() {
+            if fits || !app.deployments.is_empty() || mapping::any_unreachable(app) {
                 continue;
             }
             let Some(service) = mapping::service_of(&app.id, prefix) else { continue };
@@ -45,7 +53,7 @@ impl Drift {
                 Some((wanted, had, since)) if (wanted, had) == (app.instances, tasks) => since,
                 _ => now,
             };
-            if now - since > PATIENCE {
+            if now - since > self.patience {
                 due.push((service, tasks));
             } else {
                 self.since.insert(service, (app.instances, tasks, since));
@@ -70,7 +78,7 @@ mod tests {
             );
             Apps::read(text.as_bytes()).expect("a list").apps
         };
-        let mut drift = Drift::default();
+        let mut drift = Drift::new(Duration::from_secs(30));
         let mut at = |seconds: u64, apps: &[App]| {
             drift.look(apps, "ws-", Instant(0) + Duration::from_secs(seconds))
         };
@@ -84,5 +92,28 @@ mod tests {
         assert_eq!(at(180, &busy), []);
         assert_eq!(at(225, &apps(4, "[]")), [], "begins anew");
         assert_eq!(at(300, &apps(1, "[]")), [], "it fits");
+    }
+
+    #[test]
+    fn who_does_not_lead_begins_anew_and_what_is_out_of_reach_is_left_alone() {
+        let apps = |state: &str| {
+            let text = format!(
+                r#"{{"apps":[{{"id":"/ws-a","instances":3,"deployments":[],"tasks":[
+                    {{"id":"ws-a.1"}},{{"id":"ws-a.2","state":"{state}"}}]}}]}}"#
+            );
+            Apps::read(text.as_bytes()).expect("a list").apps
+        };
+        let (odd, torn) = (apps("TASK_RUNNING"), apps("TASK_UNREACHABLE"));
+        let mut drift = Drift::new(Duration::from_secs(30));
+        let at = |drift: &mut Drift, seconds: u64, apps: &[App]| {
+            drift.look(apps, "ws-", Instant(0) + Duration::from_secs(seconds))
+        };
+        assert_eq!(at(&mut drift, 0, &odd), []);
+        drift.forget();
+        assert_eq!(at(&mut drift, 75, &odd), [], "it does not lead for longer");
+        assert_eq!(at(&mut drift, 100, &torn), []);
+        assert_eq!(at(&mut drift, 180, &torn), []);
+        assert_eq!(at(&mut drift, 200, &odd), [], "begins anew");
+        assert_eq!(at(&mut drift, 261, &odd), [(ServiceId::new("ws-a"), 2)]);
     }
 }

@@ -16,13 +16,13 @@
 //!
 //! Everything here is told the time and asks through a function, so a test tells it any story.
 
-use super::client::CREATE;
 use super::descriptor::{self, Common};
 use super::mapping;
 use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::{Duration, Instant};
 use crate::core::service::Description;
-use crate::wire::marathon::replies::{deployment_id, is_same};
+use crate::wire::escape::path_segment;
+use crate::wire::marathon::replies::{self, deployment_id, is_same};
 use crate::wire::marathon::{App, Deployment, TaskState, Trouble};
 use http::Method;
 use serde_json::json;
@@ -32,6 +32,8 @@ use std::collections::{HashMap, HashSet};
 pub(super) const STUCK: Duration = Duration::from_secs(60);
 /// A deployment that stops an app for longer is cancelled when the app is to be created again.
 pub(super) const STOPPING: Duration = Duration::from_secs(5 * 60);
+/// Where an app is created that is not there.
+const CREATE: &str = "/v2/apps";
 /// Deployments remembered.
 const REMEMBERED_MAX: usize = 10_000;
 
@@ -43,6 +45,25 @@ pub(super) struct Call {
     pub(super) target: String,
     /// JSON.
     pub(super) body: Option<Vec<u8>>,
+    /// Who may ask for it.
+    pub(super) right: Right,
+}
+
+/// Who may ask something of Marathon.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Right {
+    /// Every router: to read, to create what is absent, to delete what all have closed.
+    Everybody,
+    /// The one that leads, for as long as it does.
+    Leader,
+}
+
+impl Call {
+    /// Reads this.
+    pub(super) fn get(target: impl Into<String>) -> Self {
+        let (method, target) = (Method::GET, target.into());
+        Self { method, target, body: None, right: Right::Everybody }
+    }
 }
 
 /// What came of a request.
@@ -141,7 +162,8 @@ impl Flow<'_> {
             Read::Failed(outcome) => return outcome,
         }
         let body = descriptor::app(description, instances, common).to_string().into_bytes();
-        let call = Call { method: Method::POST, target: CREATE.into(), body: Some(body) };
+        let (method, target) = (Method::POST, CREATE.to_owned());
+        let call = Call { method, target, body: Some(body), right: Right::Everybody };
         match self.write(call.clone(), service) {
             Write::Locked(trouble) if self.clears_stop(service, &trouble) => {
                 match self.write(call, service) {
@@ -173,11 +195,27 @@ impl Flow<'_> {
             Read::Absent => return Outcome::Refused("no such app".into()),
             Read::Failed(outcome) => return outcome,
         };
-        let wanted = instances.max(mapping::live_count(&app)).max(app.instances);
+        let wanted = instances.max(mapping::sure_count(&app)).max(app.instances);
         if wanted == app.instances {
             return Outcome::Done;
         }
+        // More of what crashes is no help, and the delay of its next launch is that of all.
+        if !mapping::any_healthy(&app) && self.fails(&app, service) {
+            return Outcome::NotNow("its launches fail, and nothing of it is healthy".into());
+        }
         self.put(service, wanted)
+    }
+
+    /// Whether a task of an app has failed, or ended in another way that delays its next launch.
+    fn fails(&mut self, app: &App, service: &ServiceId) -> bool {
+        app.last_task_failure.is_some() || self.is_delayed(service) == Some(true)
+    }
+
+    /// Whether Marathon delays the next launch of an app; none: it does not say.
+    fn is_delayed(&mut self, service: &ServiceId) -> Option<bool> {
+        let Answer::Said(200, body) = (self.ask)(Call::get("/v2/queue")) else { return None };
+        let delayed = replies::delayed(&body).ok()?;
+        Some(delayed.iter().any(|it| is_same(it, service.as_str())))
     }
 
     /// The number of instances becomes that of the tasks, if it still is another and nothing is
@@ -189,18 +227,23 @@ impl Flow<'_> {
             Read::Absent => return Outcome::Refused("no such app".into()),
             Read::Failed(outcome) => return outcome,
         };
-        let same = app.deployments.is_empty() && mapping::live_count(&app) == tasks;
-        let same = same && mapping::counts_agree(&app);
+        let same = app.deployments.is_empty() && mapping::sure_count(&app) == tasks;
+        let same = same && mapping::counts_agree(&app) && !mapping::any_unreachable(&app);
         if !same || app.instances == tasks || tasks == 0 {
             return Outcome::Done;
         }
-        self.put(service, tasks)
+        // A launch that is delayed is still to come.
+        match self.is_delayed(service) {
+            Some(false) => self.put(service, tasks),
+            Some(true) => Outcome::Done,
+            None => Outcome::NotNow("Marathon does not tell its queue".into()),
+        }
     }
 
     fn put(&mut self, service: &ServiceId, instances: u32) -> Outcome {
         let body = json!({ "instances": instances }).to_string().into_bytes();
         let target = format!("/v2/apps/{service}?force=false");
-        let call = Call { method: Method::PUT, target, body: Some(body) };
+        let call = Call { method: Method::PUT, target, body: Some(body), right: Right::Leader };
         let written = match self.write(call.clone(), service) {
             Write::Locked(trouble) if self.clears_stuck(service, &trouble) => {
                 self.write(call, service)
@@ -232,8 +275,9 @@ impl Flow<'_> {
         let Some(task) = task_of(&app, instance) else {
             return Outcome::Refused("no such task".into());
         };
+        let task = path_segment(task);
         let target = format!("/v2/apps/{service}/tasks/{task}?scale=true&force=false");
-        let call = Call { method: Method::DELETE, target, body: None };
+        let call = Call { method: Method::DELETE, target, body: None, right: Right::Leader };
         let written = match self.write(call.clone(), &service) {
             Write::Locked(trouble) if self.clears_stuck(&service, &trouble) => {
                 self.write(call, &service)
@@ -273,7 +317,8 @@ impl Flow<'_> {
     /// Ends an app.
     pub(super) fn delete(&mut self, service: &ServiceId) -> Outcome {
         let target = format!("/v2/apps/{service}");
-        let call = Call { method: Method::DELETE, target, body: None };
+        let (method, right) = (Method::DELETE, Right::Everybody);
+        let call = Call { method, target, body: None, right };
         match (self.ask)(call) {
             Answer::Said(404, body) if is_marathon_s(&body) => Outcome::Done,
             Answer::Said(200..=299, body) if self.deployments.begun(&body) => Outcome::Done,
@@ -297,7 +342,7 @@ impl Flow<'_> {
 
     fn read(&mut self, service: &ServiceId) -> Read {
         let target = format!("/v2/apps/{service}");
-        match (self.ask)(Call { method: Method::GET, target, body: None }) {
+        match (self.ask)(Call::get(target)) {
             Answer::Said(200, body) => match App::read(&body) {
                 Ok(app) if is_same(&app.id, service.as_str()) && app.tasks.is_some() => {
                     Read::There(Box::new(app))
@@ -370,9 +415,7 @@ impl Flow<'_> {
         if old.is_empty() {
             return false;
         }
-        let target = "/v2/deployments".to_owned();
-        let Answer::Said(200, body) = (self.ask)(Call { method: Method::GET, target, body: None })
-        else {
+        let Answer::Said(200, body) = (self.ask)(Call::get("/v2/deployments")) else {
             return false;
         };
         let Ok(all) = Deployment::read_all(&body) else { return false };
@@ -384,7 +427,8 @@ impl Flow<'_> {
             let (deployment, apps) = (&it.id, &it.affected_apps);
             tracing::warn!(deployment, ?apps, "a deployment that is stuck is cancelled");
             let target = format!("/v2/deployments/{}?force=true", it.id);
-            let answer = (self.ask)(Call { method: Method::DELETE, target, body: None });
+            let (method, right) = (Method::DELETE, Right::Leader);
+            let answer = (self.ask)(Call { method, target, body: None, right });
             cleared |= matches!(answer, Answer::Said(200..=299 | 404, _));
         }
         cleared
@@ -407,7 +451,8 @@ fn may_be_done(status: u16) -> bool {
 
 /// Whether this body of a 404 is Marathon's own, and not that of something before it.
 fn is_marathon_s(body: &[u8]) -> bool {
-    serde_json::from_slice::<serde_json::Value>(body).is_ok_and(|it| it.is_object())
+    let told = serde_json::from_slice::<serde_json::Value>(body).unwrap_or_default();
+    told.get("message").is_some_and(serde_json::Value::is_string)
 }
 
 /// The task that an instance is, as long as it lives.

@@ -39,7 +39,7 @@ impl Hosts {
                 return; // the others next time
             }
             let before = self.known.get(*host).and_then(|it| it.0);
-            let found = resolve(host);
+            let found = resolve(host, before);
             let until = now + if found.is_some() { GOOD } else { BAD };
             if found.is_none() {
                 tracing::debug!(host, "the address of a host is not known");
@@ -49,8 +49,35 @@ impl Hosts {
     }
 }
 
-/// IPv4 first.
-fn resolve(host: &str) -> Option<IpAddr> {
+fn resolve(host: &str, before: Option<IpAddr>) -> Option<IpAddr> {
     let found: Vec<IpAddr> = (host, 0).to_socket_addrs().ok()?.map(|it| it.ip()).collect();
-    found.iter().find(|it| it.is_ipv4()).or_else(|| found.first()).copied()
+    one_of(&found, before)
+}
+
+/// The one there was, if it still is one: an instance that changes its address is another one. Else
+/// IPv4 first.
+fn one_of(found: &[IpAddr], before: Option<IpAddr>) -> Option<IpAddr> {
+    let same = before.filter(|it| found.contains(it));
+    same.or_else(|| found.iter().find(|it| it.is_ipv4()).or_else(|| found.first()).copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_of_several_addresses_keeps_one() {
+        let [a, b]: [IpAddr; 2] = [[10, 0, 0, 1].into(), [10, 0, 0, 2].into()];
+        let v6: IpAddr = std::net::Ipv6Addr::LOCALHOST.into();
+        for (found, before, expected) in [
+            (vec![a, b], None, Some(a)),
+            (vec![b, a], Some(a), Some(a)),
+            (vec![b], Some(a), Some(b)),
+            (vec![v6, b], None, Some(b)),
+            (vec![v6], None, Some(v6)),
+            (vec![], Some(a), None),
+        ] {
+            assert_eq!(one_of(&found, before), expected, "{found:?} {before:?}");
+        }
+    }
 }

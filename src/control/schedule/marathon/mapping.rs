@@ -4,7 +4,7 @@ use crate::base::address::{IpAddr, Ipv4Addr};
 use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::Date;
 use crate::core::fact::{Flags, InstanceFact, Placement};
-use crate::wire::marathon::{App, Failure, Task, TaskState};
+use crate::wire::marathon::{App, Failure, Task, TaskState, shortened};
 use std::sync::Arc;
 
 /// What facts are made with.
@@ -18,6 +18,8 @@ pub struct Means<'a> {
     pub address: &'a dyn Fn(&str) -> Option<IpAddr>,
     /// The date of the answer.
     pub date: Date,
+    /// The date of the answer before it, if that was believed: what is new began later.
+    pub before: Option<Date>,
 }
 
 /// Where sandboxes are: `<agent's folder>/…/frameworks/<framework>/…`.
@@ -65,9 +67,21 @@ pub(super) fn live(app: &App) -> impl Iterator<Item = &Task> {
     tasks.filter(|it| it.state != TaskState::Ending && !it.id.is_empty())
 }
 
-/// How many tasks of an app are live.
-pub(super) fn live_count(app: &App) -> u32 {
-    u32::try_from(live(app).count()).unwrap_or(u32::MAX)
+/// How many tasks of an app are live and within reach: of any other nobody knows whether it still
+/// counts.
+pub(super) fn sure_count(app: &App) -> u32 {
+    let sure = live(app).filter(|it| it.state != TaskState::Unreachable);
+    u32::try_from(sure.count()).unwrap_or(u32::MAX)
+}
+
+/// Whether a task of an app is out of reach.
+pub(super) fn any_unreachable(app: &App) -> bool {
+    live(app).any(|it| it.state == TaskState::Unreachable)
+}
+
+/// Whether Marathon's own checks pass on a task of an app.
+pub(super) fn any_healthy(app: &App) -> bool {
+    live(app).any(|it| it.is_healthy() == Some(true))
 }
 
 /// Whether Marathon's own counts agree with the tasks it lists.
@@ -90,13 +104,8 @@ pub(super) fn instance(
         Some(_) => task.ports.iter().copied().take_while(|it| *it != 0).collect(),
         None => Vec::new(),
     };
-    let told = task.started_at.or(task.staged_at).unwrap_or(Date(0));
-    // A clock that is ahead makes no instance that starts in the future.
-    let started_at = match known {
-        _ if told <= means.date => told,
-        Some(known) => known.started_at,
-        None => means.date,
-    };
+    let told = task.started_at.or(task.staged_at);
+    let started_at = started_at(told, known, means);
     let runs = matches!(task.state, TaskState::Running | TaskState::Untold);
     let id = instance_of(service, &task.id);
     let host = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
@@ -108,6 +117,18 @@ pub(super) fn instance(
     }
 }
 
+/// When a task began. A clock that is ahead makes no instance that starts in the future, and one
+/// that is behind none that is old when it comes.
+fn started_at(told: Option<Date>, known: Option<&InstanceFact>, means: &Means<'_>) -> Date {
+    match (told.filter(|it| *it <= means.date), known, told) {
+        (Some(told), Some(known), _) => told.max(known.started_at),
+        (Some(told), None, _) => told.max(means.before.unwrap_or(told)),
+        (None, Some(known), _) => known.started_at,
+        (None, None, Some(_)) => means.date,
+        (None, None, None) => Date(0),
+    }
+}
+
 /// The instance that failed last.
 pub(super) fn failed(service: &ServiceId, failure: &Failure, means: &Means<'_>) -> InstanceFact {
     let id = instance_of(service, &failure.task_id);
@@ -116,7 +137,7 @@ pub(super) fn failed(service: &ServiceId, failure: &Failure, means: &Means<'_>) 
     InstanceFact {
         flags: flags_of(&failure.message),
         exit_code: exit_code_of(&failure.message),
-        message: failure.message.clone(),
+        message: shortened(&failure.message).to_owned(),
         placement: Some(placement(&failure.host, &failure.slave_id)),
         log_directory: means.sandboxes.of(&failure.slave_id, &failure.task_id),
         ..InstanceFact::new(id, host, Vec::new(), at)
@@ -175,6 +196,31 @@ mod tests {
         ] {
             assert_eq!(instance_of(&service, task).as_str(), expected);
         }
+    }
+
+    #[test]
+    fn an_instance_is_as_old_as_it_can_be() {
+        let address = |_: &str| None;
+        let sandboxes = Sandboxes::default();
+        let check = |before: Option<u64>, known: Option<u64>, told: Option<u64>, expected: u64| {
+            let (date, before) = (Date(1000), before.map(Date));
+            let means =
+                Means { prefix: "", sandboxes: &sandboxes, address: &address, date, before };
+            let id = InstanceId::new(&ServiceId::new("s"), "1");
+            let fact = |at| InstanceFact::new(id, [127, 0, 0, 1].into(), Vec::new(), Date(at));
+            let known = known.map(fact);
+            let found = started_at(told.map(Date), known.as_ref(), &means);
+            assert_eq!(found, Date(expected), "{before:?} {known:?} {told:?}");
+        };
+        check(None, None, Some(500), 500);
+        check(Some(900), None, Some(950), 950);
+        check(Some(900), None, Some(500), 900); // a clock that is behind
+        check(Some(900), Some(900), Some(510), 900); // and stays so
+        check(Some(900), Some(500), Some(510), 510); // it was staged before
+        check(Some(900), None, Some(2000), 1000); // a clock that is ahead
+        check(Some(900), Some(800), Some(2000), 800);
+        check(Some(900), Some(800), None, 800);
+        check(Some(900), None, None, 0); // not told: it never grows old
     }
 
     #[test]

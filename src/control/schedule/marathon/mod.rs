@@ -4,8 +4,9 @@
 //! what Marathon says by itself (`stream`), a few carry orders out (`worker`), and one hands orders
 //! to those. What they decide by is plain values that are told the time: what is known and what is
 //! doubted (`picture`), what an order takes (`flows`), how words become facts (`mapping`), what an
-//! app says (`descriptor`), what does not fit (`drift`).
+//! app says (`descriptor`), what does not fit (`drift`), when it is asked again (`pace`).
 
+mod aside;
 mod client;
 mod collector;
 mod credentials;
@@ -14,6 +15,7 @@ mod drift;
 mod flows;
 mod hosts;
 mod mapping;
+mod pace;
 mod picture;
 pub mod sandbox;
 mod stream;
@@ -27,16 +29,19 @@ pub use picture::{Answer, Picture, Seen};
 use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::{Duration, Instant};
 use crate::core::fact::{Hints, Order, Report};
+use aside::step_aside;
 use client::Client;
 use collector::{Collector, Terms};
 use descriptor::Common;
 use std::io;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::thread::{Builder, JoinHandle};
 use worker::{Task, Worker};
 
 /// Threads that carry orders out.
 const WORKERS: usize = 4;
+/// Notes that wait while Marathon is asked.
+const NOTES_MAX: usize = 10_000;
 
 /// What the Marathon scheduler is told at its start.
 #[derive(Clone, Debug)]
@@ -63,6 +68,8 @@ pub struct Settings {
     pub agent_dir: Option<String>,
     /// How long this router may give orders.
     pub lease: Lease,
+    /// Cores of the shards, which have better to do.
+    pub cores: Vec<usize>,
 }
 
 /// What those who act tell the one who asks.
@@ -78,6 +85,23 @@ enum Note {
     Hint,
     /// Whether hints come in.
     Hints(Hints),
+}
+
+/// How those who act tell the one who asks.
+#[derive(Clone, Debug)]
+struct Notes(SyncSender<Note>);
+
+impl Notes {
+    /// Tells it something that must not be lost; whether anybody listens still.
+    fn tell(&self, note: Note) -> bool {
+        self.0.send(note).is_ok()
+    }
+
+    /// Tells it that something has changed, which is known where much else waits to be told;
+    /// whether anybody listens still.
+    fn hint(&self) -> bool {
+        !matches!(self.0.try_send(Note::Hint), Err(TrySendError::Disconnected(_)))
+    }
 }
 
 /// Where orders are carried out.
@@ -106,7 +130,8 @@ where
 {
     let Settings { ways, lease, .. } = settings;
     let client = || Client::new(ways.clone(), lease.clone(), stream::SILENCE);
-    let (notes, noted) = channel();
+    let (notes, noted) = sync_channel(NOTES_MAX);
+    let notes = Notes(notes);
     let common = Common {
         cluster: settings.cluster.clone(),
         user: settings.user.clone(),
@@ -119,14 +144,20 @@ where
         let (tasks, given) = channel();
         let worker = Worker::new(client()?, common.clone(), reports.clone(), notes.clone());
         let name = format!("marathon-{number}");
-        Builder::new().name(name).spawn(move || worker.run(&given))?;
+        let cores = settings.cores.clone();
+        Builder::new().name(name).spawn(move || {
+            step_aside(&cores);
+            worker.run(&given);
+        })?;
         workers.push(tasks);
     }
     let workers = Workers(workers);
     let (listener, prefix) = (client()?, settings.prefix.clone());
-    Builder::new()
-        .name("marathon-events".into())
-        .spawn(move || stream::listen(listener, &prefix, &notes))?;
+    let cores = settings.cores.clone();
+    Builder::new().name("marathon-events".into()).spawn(move || {
+        step_aside(&cores);
+        stream::listen(listener, &prefix, &notes);
+    })?;
     let terms = Terms {
         prefix: settings.prefix.clone(),
         interval: settings.interval,
@@ -134,7 +165,11 @@ where
         sandboxes: Sandboxes { agent_dir: settings.agent_dir.clone(), framework: None },
     };
     let collector = Collector::new(client()?, terms, reports, workers.clone());
-    Builder::new().name("marathon-polls".into()).spawn(move || collector.run(&noted))?;
+    let cores = settings.cores.clone();
+    Builder::new().name("marathon-polls".into()).spawn(move || {
+        step_aside(&cores);
+        collector.run(&noted);
+    })?;
     Builder::new().name("marathon".into()).spawn(move || hand_out(&orders, &workers))
 }
 

@@ -67,6 +67,8 @@ struct Known {
     absence: Option<Absence>,
     /// Instances that are missing.
     missing: Map<InstanceId, Absence>,
+    /// Since when it is doubted.
+    doubted: Option<Instant>,
 }
 
 /// How long something has been missing.
@@ -96,6 +98,8 @@ pub struct Seen {
     pub doubt: String,
     /// Services that are doubted.
     pub doubted: usize,
+    /// Those among them that have been for less than the time of doubt.
+    pub lately: usize,
 }
 
 impl Picture {
@@ -242,7 +246,12 @@ impl Picture {
             seen.changed.extend(self.services.get(&id).map(|it| it.fact.clone()));
         }
         seen.gone = gone;
-        seen.doubted = self.services.values().filter(|it| !it.fact.doubt.is_empty()).count();
+        for it in self.services.values_mut() {
+            let is_doubted = !it.fact.doubt.is_empty();
+            it.doubted = is_doubted.then(|| it.doubted.unwrap_or(now));
+            seen.doubted += usize::from(is_doubted);
+            seen.lately += usize::from(it.doubted.is_some_and(|since| now - since < patience));
+        }
     }
 
     /// Whether the answer as a whole is doubted.
@@ -299,6 +308,7 @@ impl Known {
             failed: VecDeque::new(),
             absence: None,
             missing: Map::default(),
+            doubted: None,
         }
     }
 

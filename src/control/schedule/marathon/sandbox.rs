@@ -23,6 +23,7 @@ impl Agents {
             .timeout_connect(Some(timeout))
             .timeout_global(Some(timeout))
             .max_idle_connections(0)
+            .proxy(None) // agents are reached as Marathon is
             .build();
         Self { agent: config.into(), port }
     }

@@ -2,14 +2,13 @@
 //!
 //! Nothing depends on it: without it, what changed is seen with the next poll.
 
-use super::Note;
 use super::client::Client;
+use super::{Note, Notes};
 use crate::base::time::Duration;
 use crate::core::fact::Hints;
 use crate::wire::marathon::events::{Events, Hint};
 use http::StatusCode;
 use std::io::Read;
-use std::sync::mpsc::Sender;
 use std::thread;
 
 /// Marathon sends a heartbeat every ten seconds; a stream that is silent for longer has ended.
@@ -20,16 +19,14 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 const REFUSED_PAUSE: Duration = Duration::from_secs(3600);
 
 /// Listens until nobody wants to know any more.
-pub(super) fn listen(mut client: Client, prefix: &str, notes: &Sender<Note>) {
+pub(super) fn listen(mut client: Client, prefix: &str, notes: &Notes) {
     let mut pause = PAUSE.0;
     let mut refused_before = false;
     loop {
         let status = match client.events() {
             Ok(body) => {
                 // What happened before is not told again.
-                let opened =
-                    notes.send(Note::Hints(Hints::Coming)).and_then(|()| notes.send(Note::Hint));
-                if opened.is_err() {
+                if !notes.tell(Note::Hints(Hints::Coming)) || !notes.hint() {
                     return;
                 }
                 refused_before = false;
@@ -50,7 +47,7 @@ pub(super) fn listen(mut client: Client, prefix: &str, notes: &Sender<Note>) {
                  for again every hour"
             );
         }
-        if notes.send(Note::Hints(hints)).is_err() {
+        if !notes.tell(Note::Hints(hints)) {
             return;
         }
         pause = (pause * 2).min(PAUSE.1);
@@ -68,7 +65,7 @@ fn rest(status: Option<StatusCode>, pause: Duration) -> (Hints, Duration) {
 }
 
 /// Reads until the stream ends, or is silent for too long; whether anything was said.
-fn read(mut body: impl Read, prefix: &str, notes: &Sender<Note>) -> bool {
+fn read(mut body: impl Read, prefix: &str, notes: &Notes) -> bool {
     let mut events = Events::default();
     let mut buffer = vec![0; 16 * 1024];
     let mut said = false;
@@ -79,7 +76,7 @@ fn read(mut body: impl Read, prefix: &str, notes: &Sender<Note>) -> bool {
             Hint::Any => true,
             Hint::None => false,
         };
-        if events.read(&buffer[..count]).iter().any(ours) && notes.send(Note::Hint).is_err() {
+        if events.read(&buffer[..count]).iter().any(ours) && !notes.hint() {
             return said;
         }
     }
@@ -89,7 +86,7 @@ fn read(mut body: impl Read, prefix: &str, notes: &Sender<Note>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::sync_channel;
 
     #[test]
     fn a_stream_that_is_refused_is_asked_for_every_hour_and_any_other_soon() {
@@ -110,7 +107,8 @@ mod tests {
     #[test]
     fn only_what_is_ours_or_nobody_s_is_a_reason_to_ask() {
         let told = |text: &str| {
-            let (notes, noted) = channel();
+            let (notes, noted) = sync_channel(2);
+            let notes = Notes(notes);
             let said = read(text.as_bytes(), "ws-", &notes);
             drop(notes);
             (said, noted.iter().count())
@@ -121,5 +119,16 @@ mod tests {
         assert_eq!(told("event: x\r\ndata: {}\r\n\r\n"), (true, 1));
         assert_eq!(told("\r\n\r\n"), (true, 0), "a heartbeat");
         assert_eq!(told(""), (false, 0));
+    }
+
+    #[test]
+    fn hints_are_dropped_where_much_waits_and_nothing_else_is() {
+        let (notes, noted) = sync_channel(2);
+        let notes = Notes(notes);
+        assert!((0..9).all(|_| notes.hint()), "somebody listens");
+        assert_eq!(noted.try_iter().count(), 2);
+        assert!(notes.tell(Note::Hints(Hints::Coming)));
+        drop(noted);
+        assert!(!notes.hint() && !notes.tell(Note::Hints(Hints::Absent)));
     }
 }

@@ -1,18 +1,16 @@
 //! The threads that carry orders out. Each order of a service goes to the same thread, so one is
 //! carried out after the other; a call may take its time there.
 
-use super::Note;
 use super::client::Client;
 use super::descriptor::Common;
-use super::flows::{Answer, Call, Deployments, Flow, Outcome, Pending};
+use super::flows::{Call, Deployments, Flow, Outcome, Pending};
+use super::{Note, Notes};
 use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::{Duration, Instant};
 use crate::core::fact::{Order, Report};
 use crate::mesh::clock;
-use crate::wire::marathon::replies;
-use http::Method;
-use std::collections::{BTreeMap, HashMap};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 
 /// A service that cannot be created is tried again for so long; a stop that takes longer than its
 /// bound is cancelled before.
@@ -22,9 +20,6 @@ const CREATE_PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration
 /// An order that was not carried out is answered after so long, so that the next try is not at
 /// once.
 const REST: Duration = Duration::from_secs(1);
-/// The longest such rest of a service that Marathon does not take, and how many are remembered.
-const REST_MAX: Duration = Duration::from_secs(30);
-const REFUSALS_MAX: usize = 10_000;
 /// A kill of which nothing is known is read back for so long after its deadline.
 const HOLD: Duration = Duration::from_secs(20);
 /// A count that does not fit is looked after within this time.
@@ -75,16 +70,14 @@ pub(super) struct Worker<R> {
     pub(super) client: Client,
     pub(super) common: Common,
     pub(super) reports: R,
-    pub(super) notes: Sender<Note>,
+    pub(super) notes: Notes,
     pub(super) deployments: Deployments,
     jobs: BTreeMap<(Instant, u64), Job>,
     number: u64,
-    /// Services that Marathon does not take, and how often it said so.
-    refusals: HashMap<ServiceId, u32>,
 }
 
 impl<R: Fn(Report)> Worker<R> {
-    pub(super) fn new(client: Client, common: Common, reports: R, notes: Sender<Note>) -> Self {
+    pub(super) fn new(client: Client, common: Common, reports: R, notes: Notes) -> Self {
         Self {
             client,
             common,
@@ -93,7 +86,6 @@ impl<R: Fn(Report)> Worker<R> {
             deployments: Deployments::default(),
             jobs: BTreeMap::new(),
             number: 0,
-            refusals: HashMap::new(),
         }
     }
 
@@ -125,10 +117,10 @@ impl<R: Fn(Report)> Worker<R> {
         let is_create = |it: &Job| matches!(&it.order, Order::Create(it, _) if it.id == *service);
         let keys: Vec<(Instant, u64)> =
             self.jobs.iter().filter(|(_, it)| is_create(it)).map(|(key, _)| *key).collect();
+        // Whoever deletes it waits for that no longer, and an answer could be taken for that to
+        // the next order.
         for key in keys {
-            if let Some(job) = self.jobs.remove(&key) {
-                (self.reports)(Report::Done(job.order, Err("it was deleted meanwhile".into())));
-            }
+            self.jobs.remove(&key);
         }
     }
 
@@ -164,9 +156,8 @@ impl<R: Fn(Report)> Worker<R> {
             Next::Answer(result) => self.answer(job.order, result),
             Next::AnswerLater(why) => {
                 self.note(Note::Touched(service_of(&job.order)));
-                let rest = self.rest(&job.order);
                 job.step = Step::Answer(why);
-                self.put(job, rest);
+                self.put(job, REST);
             }
             Next::Again(after) => self.put(job, after),
             Next::ReadBack(pending) => {
@@ -174,18 +165,6 @@ impl<R: Fn(Report)> Worker<R> {
                 self.put(job, REST);
             }
         }
-    }
-
-    /// How long the answer to an order waits that was not carried out. Whoever waits for a service
-    /// that Marathon does not take asks for it again and again: less and less often.
-    fn rest(&mut self, order: &Order) -> Duration {
-        let Order::Create(description, _) = order else { return REST };
-        if self.refusals.len() > REFUSALS_MAX {
-            self.refusals.clear();
-        }
-        let count = self.refusals.entry(description.id.clone()).or_default();
-        *count += 1;
-        (REST * 2_u32.pow((*count).min(8) - 1)).min(REST_MAX)
     }
 
     fn answer(&self, order: Order, result: Result<(), String>) {
@@ -202,7 +181,7 @@ impl<R: Fn(Report)> Worker<R> {
     }
 
     fn note(&self, note: Note) {
-        let _ = self.notes.send(note); // who collects has ended with the router
+        let _ = self.notes.tell(note); // who collects has ended with the router
     }
 
     fn carry_out(&mut self, job: &Job) -> Outcome {
@@ -228,19 +207,9 @@ impl<R: Fn(Report)> Worker<R> {
         act(&mut Flow { ask: &mut ask, deployments: &mut self.deployments, now })
     }
 
-    /// A service whose next launch is delayed is left alone. What was seen too long ago is seen
-    /// again.
+    /// What was seen too long ago is seen again.
     fn reconcile(&mut self, service: &ServiceId, tasks: u32, seen: Instant) {
         if clock::now() - seen > RECONCILE {
-            return;
-        }
-        let queue = Call { method: Method::GET, target: "/v2/queue".into(), body: None };
-        let delayed = match self.client.ask(&queue) {
-            Answer::Said(200, body) => replies::delayed(&body),
-            _ => Err("no queue".into()),
-        };
-        let is_it = |it: &String| replies::is_same(it, service.as_str());
-        if delayed.map_or(true, |it| it.iter().any(is_it)) {
             return;
         }
         let outcome = self.flow(|flow| flow.reconcile(service, tasks));
@@ -274,7 +243,6 @@ fn next(order: &Order, outcome: Outcome, tries: u32, age: Duration) -> Next {
     use Outcome::{Done, Locked, NotNow, Pending, Refused, Unknown};
     match (order, outcome) {
         (_, Done) => Next::Answer(Ok(())),
-        (Order::Create(..), Refused(why)) => Next::AnswerLater(why),
         (_, Refused(why)) => Next::Answer(Err(why)),
         (_, Pending(pending)) if age < HOLD => Next::ReadBack(pending),
         (_, Pending(pending)) => Next::Answer(Err(pending.why)),
@@ -317,7 +285,7 @@ mod tests {
             (&create, locked(), 2, second, Next::Again(second)),
             (&create, locked(), 99, second, Next::Again(5 * second)),
             (&create, locked(), 99, 400 * second, failed("l")),
-            (&create, Outcome::Refused("r".into()), 1, second, Next::AnswerLater("r".into())),
+            (&create, Outcome::Refused("r".into()), 1, second, failed("r")),
             (&scale, locked(), 1, second, Next::AnswerLater("l".into())),
             (&scale, Outcome::Refused("r".into()), 1, second, failed("r")),
             (&kill, locked(), 1, second, failed("l")),

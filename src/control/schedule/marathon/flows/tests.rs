@@ -7,8 +7,8 @@ const DEPLOYED: &str = r#"{"version":"v","deploymentId":"d-9"}"#;
 const LOCKED: &str = r#"{"message":"App is locked","deployments":[{"id":"d-1"}]}"#;
 const ABSENT: &str = r#"{"message":"App '/ws' does not exist"}"#;
 const APP: &str = r#"{"app":{"id":"/ws","instances":2,"tasks":[
-    {"id":"ws.1","state":"TASK_RUNNING"},{"id":"ws.2","state":"TASK_RUNNING"},
-    {"id":"ws.3","state":"TASK_KILLING"}]}}"#;
+    {"id":"ws.1","state":"TASK_RUNNING","healthCheckResults":[{"alive":true}]},
+    {"id":"ws.2","state":"TASK_RUNNING"},{"id":"ws.3","state":"TASK_KILLING"}]}}"#;
 const FEWER: &str = r#"{"app":{"id":"/ws","instances":1,"tasks":[{"id":"ws.2"}]}}"#;
 const MORE: &str = r#"{"app":{"id":"/ws","instances":5,"tasks":[{"id":"ws.1"},{"id":"ws.2"}]}}"#;
 const STOPS: &str = r#"[{"id":"d-1","affectedApps":["/ws"],
@@ -42,6 +42,8 @@ impl Told {
             let made = format!("{} {}", call.method, call.target);
             let (expected, status, body) = *lines.next().unwrap_or_else(|| panic!("{made}"));
             assert_eq!(made, expected);
+            let free = made.starts_with("GET ") || [POST, DELETE].contains(&made.as_str());
+            assert_eq!(call.right == Right::Everybody, free, "{made}");
             match body {
                 "?" => Answer::Unknown("timed out".into()),
                 "-" => Answer::Unheard("refused".into()),
@@ -96,6 +98,7 @@ const POST: &str = "POST /v2/apps";
 const PUT: &str = "PUT /v2/apps/ws?force=false";
 const KILL: &str = "DELETE /v2/apps/ws/tasks/ws.1?scale=true&force=false";
 const DELETE: &str = "DELETE /v2/apps/ws";
+const QUEUE: &str = "GET /v2/queue";
 const DEPLOYMENTS: &str = "GET /v2/deployments";
 const CANCEL: &str = "DELETE /v2/deployments/d-1?force=true";
 
@@ -157,6 +160,43 @@ fn a_count_is_never_lowered() {
     check(5, &[(READ, 200, APP), (PUT, 0, "?"), (READ, 200, MORE)], "done");
     check(3, &[(READ, 200, APP), (PUT, 0, "?"), (READ, 200, APP)], "not now");
     check(3, &[(READ, 200, APP), (PUT, 0, "?"), (READ, 0, "-")], "unknown");
+    let torn = APP
+        .replace("RUNNING\"},{", "UNREACHABLE\"},{")
+        .replace("\"instances\":2", "\"instances\":1");
+    check(1, &[(READ, 200, &torn)], "done");
+}
+
+#[test]
+fn what_crashes_is_not_multiplied() {
+    let check = |app: &str, queue, (status, told), expected: &str| {
+        let mut script = vec![(READ, 200, app)];
+        if queue {
+            script.push((QUEUE, status, told));
+        }
+        if expected == "done" {
+            script.push((PUT, 200, DEPLOYED));
+        }
+        is(&Told::new().scale(3, &script), expected);
+    };
+    let delayed = r#"{"queue":[{"delay":{"overdue":false},"app":{"id":"/ws"}}]}"#;
+    let overdue = r#"{"queue":[{"delay":{"overdue":true},"app":{"id":"/ws"}}]}"#;
+    let of_other = r#"{"queue":[{"delay":{"overdue":false},"app":{"id":"/other"}}]}"#;
+    let ill = APP.replace("true", "false");
+    let young = r#"{"app":{"id":"/ws","instances":1,"tasks":[{"id":"ws.1"}]}}"#;
+    let none = r#"{"app":{"id":"/ws","instances":1,"tasks":[]}}"#;
+    for app in [ill.as_str(), young, none] {
+        check(app, true, (200, delayed), "not now");
+        check(app, true, (200, overdue), "done");
+        check(app, true, (200, of_other), "done");
+        check(app, true, (200, r#"{"queue":[]}"#), "done");
+        check(app, true, (502, HTML), "done");
+    }
+    check(APP, false, (0, ""), "done");
+    let failed = |app: &str| {
+        app.replace("\"instances\"", "\"lastTaskFailure\":{\"taskId\":\"ws.0\"},\"instances\"")
+    };
+    check(&failed(young), false, (0, ""), "not now");
+    check(&failed(APP), false, (0, ""), "done");
 }
 
 #[test]
@@ -236,6 +276,8 @@ fn an_app_that_is_not_there_is_deleted() {
     check(&[(DELETE, 200, "{}")], "not now");
     check(&[(DELETE, 409, LOCKED)], "locked");
     check(&[(DELETE, 404, HTML)], "not now");
+    check(&[(DELETE, 404, r#"{"error":"no route"}"#)], "not now");
+    check(&[(DELETE, 404, r#"{"message":7}"#)], "not now");
     check(&[(DELETE, 503, ""), (READ, 200, APP)], "not now");
     check(&[(DELETE, 502, HTML), (READ, 404, ABSENT)], "done");
     check(&[(DELETE, 504, ""), (READ, 504, "")], "unknown");
@@ -249,8 +291,16 @@ fn a_count_that_does_not_fit_is_set_right_where_nothing_is_under_way() {
     let check = |tasks, script: Script<'_>, expected| {
         is(&Told::new().run(script, |flow| flow.reconcile(&service, tasks)), expected);
     };
-    check(2, &[(READ, 200, MORE), (PUT, 200, DEPLOYED)], "done");
+    let idle = (QUEUE, 200, r#"{"queue":[]}"#);
+    let delayed = r#"{"queue":[{"delay":{"overdue":false},"app":{"id":"/ws"}}]}"#;
+    check(2, &[(READ, 200, MORE), idle, (PUT, 200, DEPLOYED)], "done");
+    check(2, &[(READ, 200, MORE), (QUEUE, 200, delayed)], "done");
+    check(2, &[(READ, 200, MORE), (QUEUE, 502, HTML)], "not now");
     check(3, &[(READ, 200, MORE)], "done");
+    let torn =
+        MORE.replace("{\"id\":\"ws.2\"}", "{\"id\":\"ws.2\",\"state\":\"TASK_UNREACHABLE\"}");
+    check(1, &[(READ, 200, &torn)], "done");
+    check(2, &[(READ, 200, &torn)], "done");
     check(2, &[(READ, 200, APP)], "done");
     let deploying =
         MORE.replace("\"instances\":5", "\"instances\":5,\"deployments\":[{\"id\":\"d\"}]");

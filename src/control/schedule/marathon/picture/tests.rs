@@ -33,7 +33,8 @@ impl Story {
         };
         let sandboxes = Sandboxes::default();
         let date = Date(1_000_000);
-        let means = Means { prefix: "ws-", sandboxes: &sandboxes, address: &address, date };
+        let (sandboxes, address) = (&sandboxes, &address);
+        let means = Means { prefix: "ws-", sandboxes, address, date, before: None };
         let now = self.now();
         self.picture.answered(Answer { begun, apps }, &means, now)
     }
@@ -95,6 +96,21 @@ fn an_empty_answer_is_not_believed_at_once() {
     assert_eq!(story.known(), "ws-a?: 1; ws-b?: 1");
     let seen = story.answer(&[]);
     assert_eq!((seen.gone.len(), seen.doubt.as_str(), story.known().as_str()), (2, "", ""));
+}
+
+#[test]
+fn a_doubt_that_lasts_grows_old() {
+    let mut story = Story::new();
+    story.answer(&[app("a", 1, &[1]), app("b", 1, &[1])]);
+    let silent = [json!({"id": "/ws-a", "instances": 1}), app("b", 1, &[1])];
+    for _ in 0..10 {
+        let seen = story.answer(&silent);
+        assert_eq!((seen.doubted, seen.lately), (1, 1));
+    }
+    let seen = story.answer(&silent);
+    assert_eq!((seen.doubted, seen.lately), (1, 0), "for as long as the time of doubt");
+    let seen = story.answer(&[silent[0].clone(), json!({"id": "/ws-b", "instances": 1})]);
+    assert_eq!((seen.doubted, seen.lately), (2, 1), "a new one is young");
 }
 
 #[test]
