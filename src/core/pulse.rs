@@ -131,9 +131,9 @@ impl Counters {
         self.last_request
     }
 
-    /// Requests that wait or are served.
-    pub fn outstanding(&self) -> u32 {
-        self.beat.outstanding
+    /// Whether nothing waits or is served.
+    pub fn is_at_rest(&self) -> bool {
+        self.beat.outstanding == 0 && self.beat.waiting == 0
     }
 
     fn integrate(&mut self, now: Instant) {

@@ -142,7 +142,7 @@ impl<E: Engine> Shard<E> {
             asker: Asker::Request,
         };
         let home = self.home(&claim.service);
-        self.counters.entry(claim.service.clone()).or_default().began_to_wait();
+        self.tallies.begins(&claim.service).began_to_wait();
         self.exchanges[key].waits = Some(bytes);
         self.post.send(home, Letter::Claim(claim));
     }
@@ -187,7 +187,7 @@ impl<E: Engine> Shard<E> {
         if let Some(bytes) = served.waits.take() {
             self.settings.queues.leave(bytes);
             let service = &served.exchange.plan().service;
-            if let Some(counters) = self.counters.get_mut(service) {
+            if let Some(counters) = self.tallies.ends(service) {
                 counters.stopped_waiting();
             }
         }
@@ -369,7 +369,7 @@ impl<E: Engine> Shard<E> {
         }
         if served.counted
             && let Some(service) = served.exchange.service()
-            && let Some(counters) = self.counters.get_mut(service)
+            && let Some(counters) = self.tallies.ends(service)
         {
             let times = served.exchange.times();
             let seated = times.seated.filter(|_| outcome == Outcome::Success);

@@ -11,6 +11,7 @@ pub mod pool;
 pub mod run;
 pub mod settings;
 pub mod state;
+mod tallies;
 #[cfg(test)]
 mod tests;
 mod travel;

@@ -10,7 +10,7 @@ use crate::base::address::SocketAddr;
 use crate::base::ids::{ServiceId, ShardId, Ticket};
 use crate::base::limits::Limits;
 use crate::base::time::{Date, Instant};
-use crate::core::pulse::{Beat, Counters, Load, Pulse};
+use crate::core::pulse::{Beat, Load, Pulse};
 use crate::core::slots::Instance;
 use crate::core::world::World;
 use crate::exchange::{Effect, Exchange, Side};
@@ -22,6 +22,7 @@ use crate::shard::desk::Desk;
 use crate::shard::engine::{Engine, Link, Shut};
 use crate::shard::pool::Pool;
 use crate::shard::settings::Settings;
+use crate::shard::tallies::Tallies;
 use crate::shard::wheel::{Node, Wheel};
 use crate::wire::call::{Answer, Call};
 use crate::wire::codec::{Codec, Due, Stream};
@@ -82,7 +83,7 @@ pub struct Shard<E> {
     pub(super) desk: Desk,
     pub(super) admissions: Admissions,
     pub(super) wheel: Wheel<Subject>,
-    pub(super) counters: HashMap<ServiceId, Counters, foldhash::fast::FixedState>,
+    pub(super) tallies: Tallies,
     /// Seats that were got above an instance's limit.
     pub(super) over_limit: u64,
     pub(super) effects: Vec<Effect>,
@@ -223,7 +224,7 @@ impl<E: Engine> Shard<E> {
             desk: Desk::new(me, shards),
             admissions: Admissions::default(),
             wheel: Wheel::new(now),
-            counters: HashMap::default(),
+            tallies: Tallies::default(),
             over_limit: 0,
             effects: Vec::new(),
             todo: VecDeque::new(),
@@ -274,17 +275,15 @@ impl<E: Engine> Shard<E> {
 
     /// What changed since the last pulse.
     pub fn pulse(&mut self, now: Instant) -> Pulse {
-        let forget = crate::base::time::Duration::from_secs(300);
         let (mut services, mut latencies) = (Vec::new(), Vec::new());
         let mut waiting: HashMap<_, _, foldhash::fast::FixedState> = self.desk.oldest().collect();
-        self.counters.retain(|id, it| {
-            latencies.extend(it.take_latency().map(|latency| (id.clone(), latency)));
-            if let Some(mut beat) = it.take(now) {
+        self.tallies.pulse(now, |id, latency, beat| {
+            latencies.extend(latency.map(|it| (id.clone(), it)));
+            if let Some(mut beat) = beat {
                 beat.oldest_waiting =
                     waiting.remove(id).map_or(beat.oldest_waiting, |since| now - since);
                 services.push((id.clone(), beat));
             }
-            it.outstanding() > 0 || now - it.last_request() < forget
         });
         let beat = |since| Beat { oldest_waiting: now - since, ..Beat::default() };
         services.extend(waiting.into_iter().map(|(id, since)| (id.clone(), beat(since))));

@@ -156,6 +156,12 @@ impl Queue {
         self.completions.sync();
     }
 
+    /// Whether the kernel keeps completions for which there was no room.
+    #[cfg(test)]
+    pub(super) fn has_overflowed(&mut self) -> bool {
+        self.submissions.cq_overflow()
+    }
+
     fn enter_at_once(&mut self) -> io::Result<usize> {
         /// `IORING_ENTER_GETEVENTS`: deferred work is done by an enter with this flag alone.
         const GETEVENTS: u32 = 1;

@@ -45,9 +45,13 @@ fn sets() -> Vec<Features> {
 
 impl Rig {
     fn new(features: Features) -> Self {
+        Self::with_depth(features, 64)
+    }
+
+    fn with_depth(features: Features, depth: u32) -> Self {
         let tuning = Tuning {
             features,
-            depth: 64,
+            depth,
             small_count: SMALL_COUNT,
             small_bytes: SMALL_BYTES,
             large_count: SMALL_COUNT,
@@ -394,4 +398,25 @@ fn sleeps_that_something_else_ends_leave_no_timeouts_behind() {
         while rig.ring.next_event().is_some() {}
     }
     assert!(completions <= 2, "{completions} completions of an idle ring");
+}
+
+#[test]
+fn completions_for_which_the_queue_has_no_room_are_not_lost() {
+    let mut overflowed = false;
+    for features in sets() {
+        let mut rig = Rig::with_depth(features, 8);
+        let all: Vec<(TcpStream, Link)> = (0..150).map(|_| rig.client()).collect();
+        rig.turns(3);
+        for (client, _) in &all {
+            let mut client = client;
+            client.write_all(b"one").expect("it is open");
+        }
+        // Where completions are signalled they were queued as these bytes were written.
+        overflowed |= rig.ring.queue.has_overflowed();
+        let links: Vec<Link> = all.iter().map(|(_, link)| *link).collect();
+        rig.until("all have come", |it| links.iter().all(|link| it.has_come(*link) == 3));
+        assert!(links.iter().all(|link| rig.came[link] == b"one"), "{features}");
+        rig.end(&links);
+    }
+    assert!(overflowed, "the queue was never too short");
 }
