@@ -15,6 +15,9 @@ pub const WANTS_MAX: usize = 2048;
 pub const LOANS_MAX: usize = 4096;
 /// Debts listed one by one, at most.
 pub const DEBTS_MAX: usize = 65_536;
+/// And their bytes: half of what a frame between routers takes. All other lists at their bounds are
+/// well below the other half.
+pub const DEBTS_BYTES_MAX: usize = 8 << 20;
 /// Kills and deletions under way, at most.
 pub const ORDERS_MAX: usize = 1024;
 
@@ -116,8 +119,8 @@ pub struct Document {
     pub holds: Vec<u64>,
     /// Kills of instances that the reader owns.
     pub kills: Vec<Kill>,
-    /// Instances about to be killed by orders of the writer, whoever owns them: to be counted as
-    /// wholly in use, also for a while after the writer has vanished.
+    /// Instances about to be killed, whoever owns them: to be counted as wholly in use, also for a
+    /// while after the writer has vanished. By orders of the writer, or of one who has vanished.
     pub dying: Vec<InstanceId>,
     /// Answers to the reader's.
     pub consents: Vec<Consent>,

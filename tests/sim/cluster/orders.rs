@@ -1,7 +1,9 @@
-//! The scheduler, and what the leader orders: kills, each with its owner's consent.
+//! The scheduler, and what the leader orders: kills, each with its owner's consent, and deletions,
+//! when all have closed the service.
 
 use super::MS;
-use super::options::Options;
+use super::options::{LATE, Options};
+use super::router::Router;
 use super::world::World;
 use crate::options::Chance;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,8 +12,8 @@ use waiter::base::time::{Duration, Instant};
 
 /// How long an order may take, in milliseconds.
 const ORDER: u64 = 300;
-/// How late one may come whose leader is gone.
-const LATE: u64 = 12_000;
+/// A service that is not closed everywhere by then is not deleted, in milliseconds.
+const CLOSE: u64 = 3000;
 
 /// What runs, in truth.
 #[derive(Debug)]
@@ -39,11 +41,28 @@ struct Order {
 pub(super) struct Orders {
     list: Vec<Order>,
     next: u64,
+    deletion: Option<Deletion>,
+    next_deletion: u64,
+}
+
+/// The leader wants to delete a service.
+#[derive(Debug)]
+struct Deletion {
+    leader: RouterId,
+    service: usize,
+    until: u64,
+    /// When the order is carried out; none: not all have closed the service yet.
+    at: Option<u64>,
 }
 
 impl Orders {
     pub(super) fn concern(&self, id: &InstanceId) -> bool {
         self.list.iter().any(|it| it.instance == *id)
+    }
+
+    /// Whose order is under way and would be late.
+    pub(super) fn late_leader(&self) -> Option<&RouterId> {
+        self.list.iter().find(|it| it.late && it.at.is_some()).map(|it| &it.leader)
     }
 }
 
@@ -114,12 +133,71 @@ impl World {
         }
     }
 
+    /// Who may give an order now.
+    fn leader(&self) -> Option<RouterId> {
+        let (time, now) = (Duration::from_millis(ORDER), Instant(self.now));
+        let leads = |it: &&Router| self.now >= it.stopped && it.lease.order(time, 1, now).is_some();
+        self.routers.values().find(leads).map(|it| it.id.clone())
+    }
+
+    /// The leader wants to delete a service now and then; one that is deleted is created again.
+    pub(super) fn deletions_turn(&mut self, asks: bool) {
+        if let Some(it) = self.orders.deletion.take() {
+            self.orders.deletion = self.go_on_deleting(it);
+        } else if asks && self.now >= self.orders.next_deletion {
+            self.orders.next_deletion = self.now + (1000 + self.chance.below(4000) as u64) * MS;
+            let Some(leader) = self.leader() else { return };
+            let service = self.chance.below(self.options.services);
+            let id = &self.scheduler.services[service].0;
+            self.routers.get_mut(&leader).expect("it was just found").peers.delete(id);
+            let until = self.now + CLOSE * MS;
+            self.orders.deletion = Some(Deletion { leader, service, until, at: None });
+        }
+    }
+
+    fn go_on_deleting(&mut self, mut it: Deletion) -> Option<Deletion> {
+        let id = self.scheduler.services[it.service].0.clone();
+        if let Some(at) = it.at {
+            if at > self.now {
+                return Some(it);
+            }
+            self.delete(it.service);
+        } else if self.leader().as_ref() == Some(&it.leader) {
+            let router = &self.routers[&it.leader];
+            let (time, now) = (Duration::from_millis(ORDER), Instant(self.now));
+            let deadline = router.lease.order(time, 1, now);
+            if let Some(deadline) = deadline.filter(|_| router.peers.may_delete(&id)) {
+                let span = (deadline.0 - self.now) / MS;
+                it.at = Some(self.now + self.chance.below(span as usize) as u64 * MS);
+                return Some(it);
+            }
+        }
+        let router = self.routers.get_mut(&it.leader)?;
+        if it.at.is_none() && self.now < it.until {
+            return Some(it);
+        }
+        router.peers.delete_over(&id);
+        None
+    }
+
+    fn delete(&mut self, service: usize) {
+        let ids = self.scheduler.listing(service).1;
+        for id in &ids {
+            let running = self.watch.running(id);
+            if !running.is_empty() {
+                self.broken(&format!("a deletion takes {id} with {}", running.join(" ")));
+            }
+        }
+        self.figures.deletions += 1;
+        for id in ids {
+            self.replace(service, &id);
+        }
+        self.relist(service);
+    }
+
     fn ask_for_a_kill(&mut self) {
         let now = Instant(self.now);
-        let leads = self.routers.values().find(|it| {
-            self.now >= it.stopped && it.lease.order(Duration::from_millis(ORDER), 1, now).is_some()
-        });
-        let Some(leader) = leads.map(|it| it.id.clone()) else { return };
+        let Some(leader) = self.leader() else { return };
         let service = self.chance.below(self.options.services);
         let ids = self.scheduler.listing(service).1;
         let instance = ids[self.chance.below(ids.len())].clone();
@@ -155,7 +233,8 @@ impl World {
         match deadline {
             Some(deadline) => {
                 order.late = self.chance.is(0.2);
-                let span = if order.late { LATE } else { (deadline.0 - self.now) / MS };
+                let late = if order.late { LATE } else { 0 };
+                let span = (deadline.0 - self.now) / MS + late;
                 let at = self.now + self.chance.below(span as usize) as u64 * MS;
                 order.at = Some((at, self.chance.is(0.8)));
                 // Proved by a list that was begun after the deadline.
@@ -178,9 +257,14 @@ impl World {
             self.broken(&format!("a kill of {id} takes {}", running.join(" ")));
         }
         self.figures.kills += 1;
+        self.replace(service, id);
+        self.relist(service);
+    }
+
+    /// An instance ends, and another takes its place.
+    fn replace(&mut self, service: usize, id: &InstanceId) {
         self.scheduler.services[service].1.remove(id);
         self.scheduler.dead.insert(id.clone());
         self.scheduler.launch(service, self.now);
-        self.relist(service);
     }
 }
