@@ -51,11 +51,9 @@ impl Peers {
 
     fn document(&mut self, to: &RouterId, now: Instant) -> Document {
         let kills = self.kills_of(to, now);
-        // Its own orders come first: those must be told, for whoever is about to carry them out.
-        let orders = self.dying().chain(self.doomed.instances());
-        let mut dying: Vec<InstanceId> = orders.take(ORDERS_MAX + 1).cloned().collect();
-        let untold = dying.len() > ORDERS_MAX;
-        dying.truncate(ORDERS_MAX);
+        let mut doomed: Vec<InstanceId> = self.known_doom(to).into_iter().cloned().collect();
+        let untold = doomed.len() > ORDERS_MAX;
+        doomed.truncate(ORDERS_MAX);
         let link = &self.links[to];
         let shown = link.epoch() >= self.membership.epoch;
         let members = self.membership.members.values().take(ROUTERS_MAX).cloned().collect();
@@ -77,7 +75,8 @@ impl Peers {
             lends: self.lends_to(to),
             holds: self.held.range(all_of(to)).map(|(loan, _)| loan.1).take(LOANS_MAX).collect(),
             kills,
-            dying,
+            dying: self.dying().take(ORDERS_MAX).cloned().collect(),
+            doomed,
             consents: self.consents_to(to),
             deleting: self.closing.deleting().take(ORDERS_MAX).cloned().collect(),
             closing: self.closing.closed().take(ORDERS_MAX).cloned().collect(),
@@ -191,7 +190,12 @@ fn rough_bytes(it: &Document) -> usize {
         Debts::Everything => 0,
     };
     let members = it.members.as_ref().map_or(0, Vec::len) + it.ghosts.len();
-    let lines =
-        members + it.wants.len() + it.presses.len() + debts + it.lends.len() + it.dying.len();
+    let lines = members
+        + it.wants.len()
+        + it.presses.len()
+        + debts
+        + it.lends.len()
+        + it.dying.len()
+        + it.doomed.len();
     32 + lines * 64 + it.holds.len() * 4
 }

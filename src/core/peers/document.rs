@@ -119,9 +119,11 @@ pub struct Document {
     pub holds: Vec<u64>,
     /// Kills of instances that the reader owns.
     pub kills: Vec<Kill>,
-    /// Instances about to be killed, whoever owns them: to be counted as wholly in use, also for a
-    /// while after the writer has vanished. By orders of the writer, or of one who has vanished.
+    /// Instances about to be killed by orders of the writer, whoever owns them: to be counted as
+    /// wholly in use, also for a while after the writer has vanished.
     pub dying: Vec<InstanceId>,
+    /// The same, by orders of others of whom the writer knows, but not of the reader.
+    pub doomed: Vec<InstanceId>,
     /// Answers to the reader's.
     pub consents: Vec<Consent>,
     /// Services that the writer wants to delete.
@@ -175,6 +177,7 @@ impl Document {
             ("holds", it.holds.len(), LOANS_MAX),
             ("kills", it.kills.len(), ORDERS_MAX),
             ("dying", it.dying.len(), ORDERS_MAX),
+            ("doomed", it.doomed.len(), ORDERS_MAX),
             ("consents", it.consents.len(), ORDERS_MAX),
             ("deleting", it.deleting.len(), ORDERS_MAX),
             ("closing", it.closing.len(), ORDERS_MAX),

@@ -1,10 +1,11 @@
 //! What routers that vanished were about to kill: their orders may still be carried out.
 //!
-//! From the moment in which a router is missed, everybody who heard it counts what it was about to
-//! kill as wholly in use, and says so to all as if the orders were his own. So a newcomer, who
-//! never heard that router, learns of it before it gives anything out, and so does who outlives
-//! them both. It ends a hold after the router is written off, or when it is a member again and speaks
-//! for itself.
+//! Everybody tells all others what he knows that others are about to kill. So a newcomer, who never
+//! heard the router that gave an order, learns of it before he gives anything out, though that
+//! router end, and then the one who told him. What a router was about to kill, or knew of, when it
+//! is missed is counted as wholly in use until a hold after it is written off, or until it is a
+//! member again and speaks for itself. Only if all who knew end before a newcomer has heard one of
+//! them, nobody knows.
 //!
 //! Must hold: a mark is kept by the id of the instance, listed or not; nothing that is listed anew,
 //! or for the first time, is without it.
@@ -42,9 +43,20 @@ impl Doomed {
 }
 
 impl Peers {
+    /// What orders of others, but not of this reader, are about to kill.
+    pub(super) fn known_doom(&self, to: &RouterId) -> BTreeSet<&InstanceId> {
+        let others = self.links.iter().filter(|(id, _)| *id != to && self.has_late_orders());
+        let said = others.filter_map(|(_, it)| it.heard.as_ref()).flat_map(|it| &it.document.dying);
+        said.chain(self.doomed.instances()).collect()
+    }
+
+    fn has_late_orders(&self) -> bool {
+        self.rules.has(Rule::LateOrders)
+    }
+
     /// Somebody has vanished, has returned, or speaks though he has vanished.
     pub(super) fn follow_doom(&mut self) {
-        if !self.rules.has(Rule::LateOrders) {
+        if !self.has_late_orders() {
             return;
         }
         let mut said: BTreeMap<InstanceId, BTreeSet<RouterId>> = BTreeMap::new();

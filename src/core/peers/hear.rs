@@ -38,7 +38,12 @@ impl Peers {
         let mut owed = self.owed_by(from);
         let since = self.last_seq;
         let link = self.links.entry(from.clone()).or_insert_with(|| Link::after(since));
+        let known = link.heard.as_ref().map_or(&[][..], |it| &it.document.dying);
+        let is_news = *known != document.dying;
         link.hears(document, now);
+        if is_news {
+            self.dirty_all(); // it is told on
+        }
         owed.extend(self.owed_by(from));
         if !self.membership.is_member(from) {
             self.follow_doom();

@@ -36,7 +36,7 @@ pub(super) struct Heard {
     pub(super) proved: Instant,
     pub(super) document: Document,
     pub(super) debts: HashMap<InstanceId, u32, foldhash::fast::FixedState>,
-    /// What it says is about to be killed: owed as a whole.
+    /// What it says is about to be killed, by itself or others: owed as a whole.
     pub(super) dying: BTreeSet<InstanceId>,
     pub(super) holds: BTreeSet<u64>,
     /// Its requests that wait for a service, and since when the first does.
@@ -95,7 +95,7 @@ impl Link {
     pub(super) fn hears(&mut self, document: Document, now: Instant) {
         self.heard_seq = document.seq;
         let debts = named(&document.debts);
-        let dying = document.dying.iter().cloned().collect();
+        let dying = document.dying.iter().chain(&document.doomed).cloned().collect();
         let holds = document.holds.iter().copied().collect();
         while self.sent.front().is_some_and(|(seq, _)| *seq < document.ack) {
             self.sent.pop_front();

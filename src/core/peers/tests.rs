@@ -324,27 +324,42 @@ fn told_to_a_newcomer(a: &mut One) -> Document {
 fn orders_of_a_router_are_told_from_the_moment_in_which_it_is_missed() {
     let mut a = One::new("a", 1, 2);
     let doomed = InstanceId::new(&service(), "i0");
-    assert_eq!(told_to_a_newcomer(&mut a).dying, std::slice::from_ref(&doomed));
+    assert_eq!(told_to_a_newcomer(&mut a).doomed, std::slice::from_ref(&doomed));
     // It speaks, though it has vanished: the kill is over.
     let effects = a.hear("b", document(2, 2), at(500));
     assert!(effects.is_empty());
     let effects = a.tick(at(510));
-    assert!(sent_to("c", &effects).expect("it changed").dying.is_empty());
-    // It asks for another, and is a member again, which speaks for itself.
+    assert!(sent_to("c", &effects).expect("it changed").doomed.is_empty());
+    // It asks for another, and is a member again, which speaks for itself: that is told on.
     a.hear("b", Document { dying: vec![doomed.clone()], ..document(3, 2) }, at(520));
     a.view(3, &["a", "b", "c"], at(530));
+    assert!(!a.peers.doomed.has(&doomed));
     let effects = a.tick(at(531));
-    assert!(sent_to("c", &effects).expect("it changed").dying.is_empty());
+    assert!(sent_to("b", &effects).expect("it changed").doomed.is_empty());
+    assert_eq!(sent_to("c", &effects).expect("it changed").doomed, std::slice::from_ref(&doomed));
     // It is missed for good, and written off: for the hold all hear of it.
     a.view(4, &["a", "c"], at(540));
     a.hear("c", document(1, 4), at(541));
     a.ticks(600..15_000);
     assert!(!a.peers.addressed().any(|it| it.id == router("b")), "it is written off");
     let last =
-        |it: &mut One, now| sent_to("c", &it.tick(at(now))).expect("it is due").dying.clone();
+        |it: &mut One, now| sent_to("c", &it.tick(at(now))).expect("it is due").doomed.clone();
     assert_eq!(last(&mut a, 15_200), [doomed]);
     a.ticks(15_200..25_000);
     assert!(last(&mut a, 25_200).is_empty());
+}
+
+#[test]
+fn who_was_told_of_an_order_counts_it_when_all_who_knew_of_it_have_ended() {
+    let mut c = One::new("c", 1, 2);
+    c.view(1, &["a", "b", "c"], at(0));
+    let doomed = vec![InstanceId::new(&service(), "i0")];
+    c.hear("a", Document { doomed, ..document(1, 1) }, at(1)); // b is gone already
+    c.view(2, &["c"], at(10));
+    c.ticks(10..15_000);
+    assert_eq!(c.limits(), 0);
+    c.ticks(15_000..25_000);
+    assert_eq!(c.limits(), 2);
 }
 
 #[test]

@@ -12,6 +12,8 @@ use waiter::base::time::{Duration, Instant};
 
 /// How long an order may take, in milliseconds.
 const ORDER: u64 = 300;
+/// A newcomer has heard of every order after this, in milliseconds.
+const HEARD: u64 = 2000;
 /// A service that is not closed everywhere by then is not deleted, in milliseconds.
 const CLOSE: u64 = 3000;
 
@@ -34,6 +36,8 @@ struct Order {
     over: u64,
     /// It comes late, and only if its leader has crashed: one that lives has proved it over.
     late: bool,
+    /// Who knows of it: members when it was given, and newcomers who have had time to hear of it.
+    known: BTreeSet<RouterId>,
 }
 
 /// Orders under way.
@@ -112,6 +116,7 @@ impl World {
             self.orders.next = self.now + (200 + self.chance.below(900) as u64) * MS;
             self.ask_for_a_kill();
         }
+        self.tell_of_orders();
         let due: Vec<Order> = {
             let now = self.now;
             let is_due = |it: &mut Order| it.over <= now || it.at.is_some_and(|(at, _)| at <= now);
@@ -120,7 +125,7 @@ impl World {
         for mut order in due {
             if let Some((at, true)) = order.at
                 && at <= self.now
-                && !(order.late && self.routers.contains_key(&order.leader))
+                && !(order.late && self.is_void(&order))
             {
                 self.kill(&order.instance);
             }
@@ -131,6 +136,24 @@ impl World {
                 router.peers.kill_over(order.number);
             }
         }
+    }
+
+    /// Newcomers learn of orders from who knows of them.
+    fn tell_of_orders(&mut self) {
+        let lives = |it: &&RouterId| self.routers.contains_key(*it);
+        let routers = self.routers.values();
+        let ripe = routers.filter(|it| it.is_registered && self.now >= it.since + HEARD * MS);
+        let ripe: BTreeSet<RouterId> = ripe.map(|it| it.id.clone()).collect();
+        for it in self.orders.list.iter_mut().filter(|it| it.known.iter().any(|it| lives(&it))) {
+            it.known.extend(ripe.iter().cloned());
+        }
+    }
+
+    /// Whether a late order is not carried out: its leader lives, or nobody who lives can know of
+    /// it, which no protocol helps.
+    fn is_void(&self, order: &Order) -> bool {
+        let lives = |it: &RouterId| self.routers.contains_key(it);
+        lives(&order.leader) || !order.known.iter().any(lives)
     }
 
     /// Who may give an order now.
@@ -207,7 +230,16 @@ impl World {
         let router = self.routers.get_mut(&leader).expect("it was just found");
         let number = router.peers.ask_kill(&instance, Duration::from_millis(ORDER), now);
         let over = self.now + 4 * ORDER * MS;
-        self.orders.list.push(Order { leader, number, instance, at: None, over, late: false });
+        let known = BTreeSet::new();
+        self.orders.list.push(Order {
+            leader,
+            number,
+            instance,
+            at: None,
+            over,
+            late: false,
+            known,
+        });
     }
 
     /// The owner has answered: the lease is read again, then the order is sent.
@@ -221,6 +253,7 @@ impl World {
         let Some(router) = self.routers.get(who) else { return };
         let time = Duration::from_millis(ORDER);
         let deadline = router.lease.order(time, 1, Instant(self.now)).filter(|_| given);
+        let members = router.peers.members().1.map(|it| it.id.clone()).collect();
         let is_it = |it: &&mut Order| it.leader == *who && it.number == number;
         let Some(order) = self.orders.list.iter_mut().find(is_it) else {
             if given {
@@ -232,6 +265,7 @@ impl World {
         assert!(order.instance == *instance);
         match deadline {
             Some(deadline) => {
+                order.known = members;
                 order.late = self.chance.is(0.2);
                 let late = if order.late { LATE } else { 0 };
                 let span = (deadline.0 - self.now) / MS + late;

@@ -69,6 +69,8 @@ pub(super) struct Router {
     pub(super) requests: BTreeMap<u64, Request>,
     pub(super) lease: Lease,
     pub(super) is_registered: bool,
+    /// When it came.
+    pub(super) since: u64,
     pub(super) is_leaving: bool,
     pub(super) has_left: bool,
     pub(super) next_poll: u64,
@@ -110,6 +112,7 @@ impl Router {
             requests: BTreeMap::new(),
             lease: Lease::new(1),
             is_registered: false,
+            since: now,
             is_leaving: false,
             has_left: false,
             next_poll: now,

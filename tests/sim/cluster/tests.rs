@@ -145,20 +145,20 @@ macro_rules! missed {
     };
 }
 
-missed!(a_newcomer_without_the_roster_is_found, Roster, (10, 9), "over the limit");
-missed!(an_owner_that_does_not_settle_is_found, Settle, (6, 1), "over the limit");
-missed!(one_that_forgets_the_vanished_is_found, SettleVanished, (10, 0), "over the limit");
+missed!(a_newcomer_without_the_roster_is_found, Roster, (10, 10), "over the limit");
+missed!(an_owner_that_does_not_settle_is_found, Settle, (6, 2), "over the limit");
+missed!(one_that_forgets_the_vanished_is_found, SettleVanished, (10, 1), "over the limit");
 missed!(use_by_another_right_not_counted_is_found, CountAll, (2, 1), "over the limit");
-missed!(debts_not_counted_are_found, CountDebts, (2, 0), "over the limit");
-missed!(debts_stated_once_are_found, StateTwice, (1, 22), "over the limit");
+missed!(debts_not_counted_are_found, CountDebts, (2, 1), "over the limit");
+missed!(debts_stated_once_are_found, StateTwice, (1, 1), "over the limit");
 missed!(old_words_believed_are_found, YoungWord, (9, 109), "beyond the fence");
 missed!(loans_that_live_again_are_found, StaysDead, (0, 1), "over the limit");
 // Three are not among them, for worlds that miss them are too rare to look for in each run:
 // `OthersShown` takes a newcomer that owns what a router had lent, the end of that router, and a
 // borrower that does not hear of it for longer than the grace; `ListClosing` and `LockIsDebt` are
 // backed by what all members are told. Tests in `core/peers` play just these.
-missed!(orders_that_come_late_are_found, LateOrders, (1, 196), "a kill");
-missed!(owning_after_registering_anew_is_found, Anew, (8, 46), "over the limit");
-missed!(going_on_after_a_stop_is_found, Away, (9, 21), "over the limit");
-missed!(services_that_open_by_themselves_are_found, ClosedIsShut, (0, 11), "a deletion");
-missed!(what_is_won_in_a_deletion_is_found, WonWhileDeleted, (2, 165), "a deletion");
+missed!(orders_that_come_late_are_found, LateOrders, (1, 8), "a kill");
+missed!(owning_after_registering_anew_is_found, Anew, (8, 71), "over the limit");
+missed!(going_on_after_a_stop_is_found, Away, (9, 7), "over the limit");
+missed!(services_that_open_by_themselves_are_found, ClosedIsShut, (0, 12), "a deletion");
+missed!(what_is_won_in_a_deletion_is_found, WonWhileDeleted, (2, 247), "a deletion");
