@@ -10,7 +10,7 @@ use std::sync::Arc;
 use waiter::base::ids::{InstanceId, RouterId, ServiceId};
 use waiter::base::time::{Date, Duration, Instant};
 use waiter::core::peers::counters::{Counters, Exchange, Fact, Tally};
-use waiter::core::peers::document::{Debts, Want};
+use waiter::core::peers::document::Want;
 use waiter::core::peers::{Division, Document, Effect, Member, Peers, Settings, View};
 use waiter::core::slots::{Instance, Seat, ServiceSlots};
 use waiter::mesh::clock;
@@ -130,23 +130,7 @@ impl One {
 }
 
 fn empty(seq: u64, epoch: u64) -> Document {
-    Document {
-        seq,
-        ack: seq.saturating_sub(2),
-        epoch,
-        members: None,
-        ghosts: Vec::new(),
-        wants: Vec::new(),
-        presses: Vec::new(),
-        debts: Debts::Of(Vec::new()),
-        lends: Vec::new(),
-        holds: Vec::new(),
-        kills: Vec::new(),
-        dying: Vec::new(),
-        consents: Vec::new(),
-        deleting: Vec::new(),
-        closing: Vec::new(),
-    }
+    Document { seq, ack: seq.saturating_sub(2), epoch, ..Document::default() }
 }
 
 fn timed(what: &str, act: impl FnOnce()) {

@@ -58,9 +58,7 @@ fn worlds_hold_their_invariants() {
     let seeds: Vec<u64> = match std::env::var("WAITER_SEED") {
         Ok(seed) => vec![seed.parse().expect("WAITER_SEED is a number")],
         Err(_) => {
-            let (time, process) = (std::time::UNIX_EPOCH.elapsed(), std::process::id());
-            let nanos = time.expect("after 1970").as_nanos() as u64;
-            let mut chance = Chance::new(nanos ^ u64::from(process));
+            let mut chance = Chance::fresh();
             let fresh: Vec<u64> = (0..FRESH).map(|_| chance.number() >> 16).collect();
             println!("fresh seeds: {fresh:?}");
             past().chain(0..FIXED).chain(fresh).collect()

@@ -134,6 +134,13 @@ impl Chance {
         Self(seed)
     }
 
+    /// From the moment: no two runs have the same.
+    pub(crate) fn fresh() -> Self {
+        let (time, process) = (std::time::UNIX_EPOCH.elapsed(), std::process::id());
+        let nanos = time.expect("after 1970").as_nanos() as u64;
+        Self::new(nanos ^ u64::from(process))
+    }
+
     /// Any number.
     pub(crate) fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -1,15 +1,19 @@
 //! A document is written: all that concerns its reader, as it is now.
 
-use crate::base::ids::{RouterId, ServiceId};
+use crate::base::ids::{InstanceId, RouterId, ServiceId};
 use crate::base::time::{Duration, Instant};
 use crate::core::peers::document::{
-    DEBTS_MAX, Debts, Document, LOANS_MAX, Lend, ORDERS_MAX, ROUTERS_MAX, WANTS_MAX, Want,
+    DEBTS_BYTES_MAX, DEBTS_MAX, Debts, Document, LOANS_MAX, Lend, ORDERS_MAX, ROUTERS_MAX,
+    WANTS_MAX, Want,
 };
 use crate::core::peers::link::{Link, age_ms, all_of};
 use crate::core::peers::machine::{Effect, Peers};
 use crate::core::peers::rights::RECENT;
 use crate::core::peers::rules::Rule;
 use std::cmp::Reverse;
+
+/// Of a debt beside the id, at most: the length of that, and how many slots.
+const DEBT_BYTES: usize = 2 + 5;
 
 impl Peers {
     /// Writes every document that is due.
@@ -18,7 +22,8 @@ impl Peers {
             return;
         }
         for to in self.membership.others(&self.me) {
-            let link = self.links.entry(to.clone()).or_default();
+            let since = self.last_seq;
+            let link = self.links.entry(to.clone()).or_insert_with(|| Link::after(since));
             if now < due(link, &self.settings) {
                 continue;
             }
@@ -31,6 +36,7 @@ impl Peers {
                 lent.born.get_or_insert(seq);
             }
             self.say_dying(&to, seq);
+            self.closing.say(&to, seq);
             effects.push(Effect::Send(to, Box::new(document)));
         }
     }
@@ -45,6 +51,9 @@ impl Peers {
 
     fn document(&mut self, to: &RouterId, now: Instant) -> Document {
         let kills = self.kills_of(to, now);
+        let mut doomed: Vec<InstanceId> = self.known_doom(to).into_iter().cloned().collect();
+        let untold = doomed.len() > ORDERS_MAX;
+        doomed.truncate(ORDERS_MAX);
         let link = &self.links[to];
         let shown = link.epoch() >= self.membership.epoch;
         let members = self.membership.members.values().take(ROUTERS_MAX).cloned().collect();
@@ -62,11 +71,12 @@ impl Peers {
             ghosts,
             wants: self.wants_of(to, now),
             presses: self.presses_on(to, now),
-            debts: self.debts_to(to),
+            debts: if untold { Debts::Everything } else { self.debts_to(to) },
             lends: self.lends_to(to),
             holds: self.held.range(all_of(to)).map(|(loan, _)| loan.1).take(LOANS_MAX).collect(),
             kills,
             dying: self.dying().take(ORDERS_MAX).cloned().collect(),
+            doomed,
             consents: self.consents_to(to),
             deleting: self.closing.deleting().take(ORDERS_MAX).cloned().collect(),
             closing: self.closing.closed().take(ORDERS_MAX).cloned().collect(),
@@ -129,15 +139,17 @@ impl Peers {
 
     /// What is owed to the owner of an instance, read after its limit was written.
     fn debts_to(&self, to: &RouterId) -> Debts {
-        let mut list = Vec::new();
+        let (mut list, mut bytes) = (Vec::new(), 0);
         for id in &self.table.watched {
             let Some(it) = self.table.instances.get(id).filter(|it| !it.own) else { continue };
             let debt = if it.owner.as_ref() == Some(to) { self.debt(it) } else { 0 };
             if debt > 0 {
+                bytes += id.as_str().len() + DEBT_BYTES;
                 list.push((id.clone(), debt));
             }
         }
-        if list.len() > DEBTS_MAX { Debts::Everything } else { Debts::Of(list) }
+        let fits = list.len() <= DEBTS_MAX && bytes <= DEBTS_BYTES_MAX;
+        if fits { Debts::Of(list) } else { Debts::Everything }
     }
 
     fn lends_to(&self, to: &RouterId) -> Vec<Lend> {
@@ -178,7 +190,12 @@ fn rough_bytes(it: &Document) -> usize {
         Debts::Everything => 0,
     };
     let members = it.members.as_ref().map_or(0, Vec::len) + it.ghosts.len();
-    let lines =
-        members + it.wants.len() + it.presses.len() + debts + it.lends.len() + it.dying.len();
+    let lines = members
+        + it.wants.len()
+        + it.presses.len()
+        + debts
+        + it.lends.len()
+        + it.dying.len()
+        + it.doomed.len();
     32 + lines * 64 + it.holds.len() * 4
 }

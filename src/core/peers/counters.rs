@@ -5,8 +5,14 @@
 //! are harmless, and what does not fit comes with the next. A reader that has acknowledged nothing
 //! is told everything.
 //!
+//! Sums over all routers are what an autoscaler takes for the traffic of a service, so they only
+//! grow, and only by what was seen to happen: where a router leaves, what it counted stays in them;
+//! what one has counted that comes, returns, or was not heard for long is taken as where it stands,
+//! else its whole life would look like the traffic of one second.
+//!
 //! Must hold: a reader's copy is what the writer's facts were at the number it has acknowledged. A
-//! fact that was taken out is kept as "none" until every reader has acknowledged that.
+//! fact that was taken out is kept as "none" until every reader has acknowledged that. Whatever
+//! another says, no sum overflows.
 
 use crate::base::ids::{InstanceId, RouterId, ServiceId};
 use crate::base::time::{Duration, Instant};
@@ -87,6 +93,8 @@ struct Side {
     number: u64,
     their_session: u64,
     heard: Option<Instant>,
+    /// All that it had to tell when it became a member has been told.
+    is_acquainted: bool,
     tallies: Map<ServiceId, Tally>,
     health: Map<InstanceId, bool>,
 }
@@ -99,7 +107,7 @@ pub struct Exchange {
     facts: Map<Key, (u64, Fact)>,
     order: BTreeMap<u64, Key>,
     sides: BTreeMap<RouterId, Side>,
-    /// Sums of all routers' tallies, of this one's too.
+    /// Over all routers, this one too: levels as they are, of what only grows what was seen.
     sums: Map<ServiceId, Tally>,
 }
 
@@ -120,7 +128,7 @@ impl Exchange {
             tally(&it)
         });
         if let Key::Service(service) = key {
-            self.adjust(&service, old, new);
+            self.adjust(&service, grown(old, new));
         }
     }
 
@@ -130,8 +138,8 @@ impl Exchange {
             self.sides.keys().filter(|it| !others.contains(it)).cloned().collect();
         for id in gone {
             let side = self.sides.remove(&id).expect("it was just listed");
-            for (service, tally) in side.tallies {
-                self.adjust(&service, Some(tally), None);
+            for service in side.tallies.into_keys() {
+                self.adjust(&service, Tally::default());
             }
         }
         self.forget();
@@ -177,15 +185,19 @@ impl Exchange {
         let is_anew = document.session > side.their_session;
         if is_anew && document.after == 0 {
             (side.their_session, side.number) = (document.session, 0);
+            side.is_acquainted = false;
             side.health.clear();
-            let old = std::mem::take(&mut side.tallies).into_iter();
-            changes.extend(old.map(|(service, it)| (service, Some(it), None)));
+            let old = std::mem::take(&mut side.tallies).into_keys();
+            changes.extend(old.map(|service| (service, Tally::default())));
         }
         let fits = document.session == side.their_session
             && (document.after..=document.number).contains(&side.number);
+        let is_late = side.heard.is_some_and(|at| now - at > STALE_AFTER);
+        let is_seen = side.is_acquainted && !is_late;
         if fits {
             side.heard = Some(now);
             side.number = document.number;
+            side.is_acquainted |= document.facts.len() < FACTS_MAX;
         }
         // What does not fit leaves something out, or is an old one.
         for fact in document.facts.into_iter().filter(|_| fits) {
@@ -195,7 +207,8 @@ impl Exchange {
                         Some(it) => side.tallies.insert(service.clone(), it),
                         None => side.tallies.remove(&service),
                     };
-                    changes.push((service, old, new));
+                    let growth = if is_seen { grown(old, new) } else { Tally::default() };
+                    changes.push((service, growth));
                 }
                 Fact::Health(instance, Some(healthy)) => {
                     side.health.insert(instance, healthy);
@@ -205,13 +218,14 @@ impl Exchange {
                 }
             }
         }
-        for (service, old, new) in changes {
-            self.adjust(&service, old, new);
+        for (service, growth) in changes {
+            self.adjust(&service, growth);
         }
         self.forget();
     }
 
-    /// A service's counters over all routers.
+    /// A service's counters over all routers: levels of now, and of what only grows as much as was
+    /// seen here.
     pub fn sum(&self, service: &ServiceId) -> Tally {
         self.sums.get(service).copied().unwrap_or_default()
     }
@@ -253,27 +267,50 @@ impl Exchange {
         }
     }
 
-    /// One router's tally of a service was the old one and is the new one.
-    fn adjust(&mut self, service: &ServiceId, old: Option<Tally>, new: Option<Tally>) {
+    /// One router's tally of a service has changed, and grew by so much.
+    fn adjust(&mut self, service: &ServiceId, growth: Tally) {
         let own = self.facts.get(&Key::Service(service.clone())).and_then(|(_, it)| tally(it));
         let others = self.sides.values().filter_map(|it| it.tallies.get(service).copied());
-        let all = own.into_iter().chain(others);
-        let extremes = all.map(|it| (it.oldest_ms, it.last_request));
-        let extremes = extremes.reduce(|a, b| (a.0.max(b.0), a.1.max(b.1)));
-        let Some((oldest, last)) = extremes else {
+        let Some(levels) = own.into_iter().chain(others).reduce(both) else {
             self.sums.remove(service);
             return;
         };
         let sum = self.sums.entry(service.clone()).or_default();
-        let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
-        sum.outstanding = sum.outstanding - old.outstanding + new.outstanding;
-        sum.waiting = sum.waiting - old.waiting + new.waiting;
-        sum.outstanding_ms = sum.outstanding_ms - old.outstanding_ms + new.outstanding_ms;
-        sum.arrivals = sum.arrivals - old.arrivals + new.arrivals;
-        sum.completions = sum.completions - old.completions + new.completions;
-        sum.failures = sum.failures - old.failures + new.failures;
-        sum.service_ms = sum.service_ms - old.service_ms + new.service_ms;
-        (sum.oldest_ms, sum.last_request) = (oldest, last);
+        *sum = Tally {
+            outstanding_ms: sum.outstanding_ms.saturating_add(growth.outstanding_ms),
+            arrivals: sum.arrivals.saturating_add(growth.arrivals),
+            completions: sum.completions.saturating_add(growth.completions),
+            failures: sum.failures.saturating_add(growth.failures),
+            service_ms: sum.service_ms.saturating_add(growth.service_ms),
+            ..levels
+        };
+    }
+}
+
+/// The levels of two routers as one; what only grows is not looked at.
+fn both(a: Tally, b: Tally) -> Tally {
+    Tally {
+        outstanding: a.outstanding.saturating_add(b.outstanding),
+        waiting: a.waiting.saturating_add(b.waiting),
+        oldest_ms: a.oldest_ms.max(b.oldest_ms),
+        last_request: a.last_request.max(b.last_request),
+        ..Tally::default()
+    }
+}
+
+/// What happened between two tallies; all of the new one, if the router forgot the service between
+/// them.
+fn grown(old: Option<Tally>, new: Option<Tally>) -> Tally {
+    let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
+    let began_anew = new.arrivals < old.arrivals || new.outstanding_ms < old.outstanding_ms;
+    let old = if began_anew { Tally::default() } else { old };
+    Tally {
+        outstanding_ms: new.outstanding_ms.saturating_sub(old.outstanding_ms),
+        arrivals: new.arrivals.saturating_sub(old.arrivals),
+        completions: new.completions.saturating_sub(old.completions),
+        failures: new.failures.saturating_sub(old.failures),
+        service_ms: new.service_ms.saturating_sub(old.service_ms),
+        ..Tally::default()
     }
 }
 
@@ -339,6 +376,14 @@ mod tests {
         (a, b)
     }
 
+    /// Two that have told each other what there was when they met.
+    fn acquainted() -> (Exchange, Exchange) {
+        let (mut a, mut b) = pair();
+        tell(&a, ("a", "b"), &mut b, Instant(0));
+        tell(&b, ("b", "a"), &mut a, Instant(0));
+        (a, b)
+    }
+
     fn tell(from: &Exchange, (name, to): (&str, &str), reader: &mut Exchange, now: Instant) {
         let document = from.document(&router(to)).expect("a member");
         let document = Counters::decode(&document.encode()).expect("it was just written");
@@ -347,7 +392,7 @@ mod tests {
 
     #[test]
     fn what_changed_is_told_until_it_is_acknowledged_and_sums_are_of_all() {
-        let (mut a, mut b) = pair();
+        let (mut a, mut b) = acquainted();
         a.state(Fact::Tally(service(1), Some(counts(3, 2))));
         b.state(Fact::Tally(service(1), Some(counts(10, 1))));
         tell(&a, ("a", "b"), &mut b, Instant(1));
@@ -363,7 +408,92 @@ mod tests {
         b.heard(&router("a"), again, Instant(4)); // it comes late
         assert_eq!(b.sum(&service(1)), Tally { last_request: 10, ..counts(14, 1) });
         b.members(&[]);
-        assert_eq!(b.sum(&service(1)), counts(10, 1));
+        assert_eq!(b.sum(&service(1)), Tally { arrivals: 14, ..counts(10, 1) }, "they did arrive");
+    }
+
+    /// A million requests have arrived at each of two routers, and a hundred a second go on to. By
+    /// how many a third sees the sum grow, second by second, while `happens` happens in the sixth.
+    fn growth_seen(happens: impl Fn(&mut Exchange, &mut Exchange)) -> Vec<u64> {
+        let (mut a, mut b) = (Exchange::default(), Exchange::default());
+        let mut arrivals = 1_000_000;
+        a.state(Fact::Tally(service(1), Some(counts(arrivals, 1))));
+        b.state(Fact::Tally(service(1), Some(counts(arrivals, 1))));
+        a.members(&[router("b")]);
+        b.members(&[router("a")]);
+        let mut before = b.sum(&service(1)).arrivals;
+        let growth = (0..20).map(|second| {
+            let now = Instant(second * 1_000_000_000);
+            arrivals += 50;
+            a.state(Fact::Tally(service(1), Some(counts(arrivals, 1))));
+            b.state(Fact::Tally(service(1), Some(counts(arrivals, 1))));
+            if second == 6 {
+                happens(&mut a, &mut b);
+            }
+            if second == 12 {
+                a.members(&[router("b")]);
+                b.members(&[router("a")]);
+            }
+            if a.document(&router("b")).is_some() {
+                tell(&a, ("a", "b"), &mut b, now);
+                tell(&b, ("b", "a"), &mut a, now);
+            }
+            let sum = b.sum(&service(1)).arrivals;
+            sum - std::mem::replace(&mut before, sum)
+        });
+        growth.collect()
+    }
+
+    #[test]
+    fn the_sums_of_a_service_do_not_leap_when_routers_come_go_and_return() {
+        let both_leave = |a: &mut Exchange, b: &mut Exchange| {
+            a.members(&[]);
+            b.members(&[]);
+        };
+        let all = growth_seen(both_leave);
+        let wanted = |second| if (1..6).contains(&second) || second > 12 { 100 } else { 50 };
+        assert_eq!(all, (0..20).map(wanted).collect::<Vec<u64>>());
+        // One of them began anew: what it says was not seen is not taken for a second's.
+        let is_replaced = |a: &mut Exchange, b: &mut Exchange| {
+            both_leave(a, b);
+            *a = Exchange::default();
+        };
+        assert!(growth_seen(is_replaced).iter().all(|it| *it <= 100));
+    }
+
+    #[test]
+    fn what_happened_while_a_router_was_not_heard_is_not_taken_for_a_seconds_traffic() {
+        let (mut a, mut b) = acquainted();
+        let second = |it: u64| Instant(it * 1_000_000_000);
+        for (at, arrivals, seen) in [(1, 10, 10), (3, 40, 40), (60, 90_000, 40), (61, 90_020, 60)] {
+            a.state(Fact::Tally(service(1), Some(counts(arrivals, 0))));
+            tell(&a, ("a", "b"), &mut b, second(at));
+            assert_eq!(b.sum(&service(1)).arrivals, seen, "{at} s");
+        }
+    }
+
+    #[test]
+    fn no_sum_overflows_whatever_is_said() {
+        let (mut a, mut b) = acquainted();
+        let most = Tally {
+            outstanding: u32::MAX,
+            waiting: u32::MAX,
+            oldest_ms: u32::MAX,
+            outstanding_ms: u64::MAX,
+            arrivals: u64::MAX,
+            completions: u64::MAX,
+            failures: u64::MAX,
+            service_ms: u64::MAX,
+            last_request: u64::MAX,
+        };
+        b.state(Fact::Tally(service(1), Some(counts(7, 7))));
+        for it in [most, counts(1, 1), Tally { arrivals: u64::MAX, ..counts(1, 1) }, most] {
+            a.state(Fact::Tally(service(1), Some(it)));
+            tell(&a, ("a", "b"), &mut b, Instant(1));
+        }
+        assert_eq!(b.sum(&service(1)), most);
+        a.state(Fact::Tally(service(1), None));
+        tell(&a, ("a", "b"), &mut b, Instant(2));
+        assert_eq!((b.sum(&service(1)).outstanding, b.sum(&service(1)).last_request), (7, 7));
     }
 
     #[test]
@@ -448,7 +578,10 @@ mod tests {
         tell(&b, ("b", "a"), &mut a, Instant(0));
         tell(&a, ("a", "b"), &mut b, Instant(0));
         for it in 0..20 {
-            assert_eq!(a.sum(&service(it)), b.sum(&service(it)), "{it}");
+            let original = a.facts.get(&Key::Service(service(it))).and_then(|(_, it)| tally(it));
+            assert_eq!(b.of(&router("a"), &service(it)), original, "{it}");
+            let levels = |of: &Exchange| both(of.sum(&service(it)), Tally::default());
+            assert_eq!(levels(&a), levels(&b), "{it}");
         }
     }
 }

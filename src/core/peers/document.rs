@@ -15,6 +15,9 @@ pub const WANTS_MAX: usize = 2048;
 pub const LOANS_MAX: usize = 4096;
 /// Debts listed one by one, at most.
 pub const DEBTS_MAX: usize = 65_536;
+/// And their bytes: half of what a frame between routers takes. All other lists at their bounds are
+/// well below the other half.
+pub const DEBTS_BYTES_MAX: usize = 8 << 20;
 /// Kills and deletions under way, at most.
 pub const ORDERS_MAX: usize = 1024;
 
@@ -119,6 +122,8 @@ pub struct Document {
     /// Instances about to be killed by orders of the writer, whoever owns them: to be counted as
     /// wholly in use, also for a while after the writer has vanished.
     pub dying: Vec<InstanceId>,
+    /// The same, by orders of others of whom the writer knows, but not of the reader.
+    pub doomed: Vec<InstanceId>,
     /// Answers to the reader's.
     pub consents: Vec<Consent>,
     /// Services that the writer wants to delete.
@@ -172,6 +177,7 @@ impl Document {
             ("holds", it.holds.len(), LOANS_MAX),
             ("kills", it.kills.len(), ORDERS_MAX),
             ("dying", it.dying.len(), ORDERS_MAX),
+            ("doomed", it.doomed.len(), ORDERS_MAX),
             ("consents", it.consents.len(), ORDERS_MAX),
             ("deleting", it.deleting.len(), ORDERS_MAX),
             ("closing", it.closing.len(), ORDERS_MAX),

@@ -3,7 +3,7 @@
 use crate::base::ids::{InstanceId, RouterId};
 use crate::base::time::Instant;
 use crate::core::peers::document::{Debts, Document, Lend, Want};
-use crate::core::peers::link::{Held, age_ms, all_of};
+use crate::core::peers::link::{Held, Link, age_ms, all_of};
 use crate::core::peers::machine::{Effect, Peers};
 use crate::core::peers::rules::Rule;
 use crate::core::peers::table::LoanId;
@@ -36,8 +36,18 @@ impl Peers {
             self.membership.told_of(&self.me, &it.router, it.epoch, now);
         }
         let mut owed = self.owed_by(from);
-        self.links.entry(from.clone()).or_default().hears(document, now);
+        let since = self.last_seq;
+        let link = self.links.entry(from.clone()).or_insert_with(|| Link::after(since));
+        let known = link.heard.as_ref().map_or(&[][..], |it| &it.document.dying);
+        let is_news = *known != document.dying;
+        link.hears(document, now);
+        if is_news {
+            self.dirty_all(); // it is told on
+        }
         owed.extend(self.owed_by(from));
+        if !self.membership.is_member(from) {
+            self.follow_doom();
+        }
         self.judge_rights(now);
         self.loans_ended(from, effects);
         self.loans_given(from);
@@ -51,12 +61,12 @@ impl Peers {
     }
 
     /// The instances of which a router owes something, or all that are owned here.
-    fn owed_by(&self, from: &RouterId) -> BTreeSet<InstanceId> {
+    pub(super) fn owed_by(&self, from: &RouterId) -> BTreeSet<InstanceId> {
         let Some(heard) = self.links.get(from).and_then(|it| it.heard.as_ref()) else {
             return BTreeSet::new();
         };
         match heard.document.debts {
-            Debts::Of(_) => heard.debts.keys().cloned().collect(),
+            Debts::Of(_) => heard.debts.keys().chain(&heard.dying).cloned().collect(),
             Debts::Everything => {
                 let all = self.table.instances.iter().filter(|(_, it)| it.own);
                 all.map(|(id, _)| id.clone()).collect()

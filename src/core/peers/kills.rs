@@ -1,13 +1,12 @@
 //! No instance is killed without its owner's consent.
 //!
 //! The leader asks the owner; the owner consents where nothing is in use, on loan or owed, after
-//! its home has locked the instance; then the leader tells all members that the instance is about to
-//! be killed, and when they know it orders the kill, and says when it is over and proved. Until then
-//! the owner keeps the lock, and all count the whole instance as owed: should it get another owner,
-//! that one starts nothing on it, also for a hold after the leader has vanished, whose order may come
-//! late. Loans that are idle must not keep the owner
-//! from its consent for ever: it calls them back, lends nothing of the instance meanwhile, and
-//! refuses if they do not come in half of the order's time.
+//! its home has locked the instance; then the leader tells all members that the instance is about
+//! to be killed, and when they know it orders the kill, and says when it is over and proved. Until
+//! then the owner keeps the lock, and all count the whole instance as owed: should it get another
+//! owner, that one starts nothing on it, also when the leader has vanished ([`doom`](super::doom)).
+//! Loans that are idle must not keep the owner from its consent for ever: it calls them back, lends
+//! nothing of the instance meanwhile, and refuses if they do not come in half of the order's time.
 //!
 //! Must hold: a lock ends because its asker says that the kill is over, or, if the asker is never
 //! heard of again, a hold after the order's deadline; never by a time shorter than the order.
@@ -58,14 +57,6 @@ enum State {
     Refused,
 }
 
-/// An instance that a router which vanished was about to kill, and until when its order may still be
-/// carried out.
-#[derive(Debug)]
-pub(super) struct Doomed {
-    pub(super) instance: InstanceId,
-    until: Instant,
-}
-
 /// A lock whose asker has vanished.
 #[derive(Debug)]
 pub(super) struct Orphan {
@@ -79,6 +70,8 @@ impl Peers {
     /// number; the answer is [`Effect::Consent`].
     pub fn ask_kill(&mut self, instance: &InstanceId, time: Duration, now: Instant) -> u64 {
         let order = self.number();
+        // More than a document can tell are not asked for: the answer is no, at the next tick.
+        let time = if self.asked.len() < ORDERS_MAX { time } else { Duration::ZERO };
         let asked = Asked {
             instance: instance.clone(),
             until: now + time,
@@ -129,6 +122,10 @@ impl Peers {
         let document = &self.links[from].heard.as_ref().expect("it was just heard").document;
         let (kills, consents) = (document.kills.clone(), document.consents.clone());
         for it in &consents {
+            let asked = self.asked.get(&it.order);
+            if asked.is_none_or(|asked| !asked.told.contains(from)) {
+                continue; // it is none of the router's business
+            }
             if it.given {
                 self.consented(it.order);
             } else {
@@ -190,7 +187,6 @@ impl Peers {
                 kills.push(Kill { order: *order, instance: it.instance.clone(), left_ms });
             }
         }
-        kills.truncate(ORDERS_MAX);
         kills
     }
 
@@ -268,38 +264,6 @@ impl Peers {
     /// What orders of this router are about to kill.
     pub(super) fn dying(&self) -> impl Iterator<Item = &InstanceId> {
         self.asked.values().filter(|it| it.given).map(|it| &it.instance)
-    }
-
-    /// Whoever was about to kill these has vanished: nothing starts on them for the hold.
-    pub(super) fn doom(&mut self, dying: Vec<InstanceId>, now: Instant) {
-        if !self.rules.has(Rule::LateOrders) {
-            return;
-        }
-        let until = now + self.settings.lock_hold;
-        for instance in dying {
-            if let Some(it) = self.table.instances.get_mut(&instance) {
-                it.doomed = true;
-                self.table.watched.insert(instance.clone());
-                self.doomed.push(Doomed { instance, until });
-            }
-        }
-    }
-
-    fn end_doom(&mut self, now: Instant) {
-        let table = &self.table.instances;
-        let ends = |it: &mut Doomed| {
-            it.until <= now || table.get(&it.instance).is_none_or(|it| !it.present)
-        };
-        let over: Vec<Doomed> = self.doomed.extract_if(.., ends).collect();
-        for Doomed { instance, .. } in over {
-            let again = self.doomed.iter().any(|it| it.instance == instance);
-            if let Some(it) = self.table.instances.get_mut(&instance) {
-                it.doomed = again;
-                self.table.watched.insert(instance.clone());
-            }
-            self.count_debts(&instance);
-            self.refresh(&instance);
-        }
     }
 
     fn asked_by(

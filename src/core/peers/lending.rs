@@ -8,8 +8,10 @@ use crate::core::peers::document::LOANS_MAX;
 use crate::core::peers::link::Lent;
 use crate::core::peers::machine::{Effect, Peers};
 use crate::core::peers::rights::RECENT;
+use crate::core::peers::table::Shares;
 use crate::core::slots::Seat;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 impl Peers {
     /// Home gives a slot to a router for which it was claimed.
@@ -156,14 +158,29 @@ impl Peers {
     fn lend_shares(&mut self, service: &ServiceId, now: Instant) {
         let interest: Vec<RouterId> =
             self.table.services[service].interest.keys().cloned().collect();
-        for (to, shares) in self.shares(service) {
-            if !interest.contains(&to) || !self.may_borrow(&to, now) {
+        for (to, shares) in self.known_shares(service).iter() {
+            if !interest.contains(to) || !self.may_borrow(to, now) {
                 continue;
             }
             for (instance, count) in shares {
-                self.lend_share(&to, service, &instance, count);
+                self.lend_share(to, service, instance, *count);
             }
         }
+    }
+
+    /// The shares, computed anew only in a new epoch or of other instances: they take an MD5 for
+    /// each router and instance.
+    fn known_shares(&mut self, service: &ServiceId) -> Arc<Shares> {
+        let epoch = self.membership.epoch;
+        let known = self.table.services.get(service).and_then(|it| it.shares.as_ref());
+        if let Some((_, it)) = known.filter(|(at, _)| *at == epoch) {
+            return it.clone();
+        }
+        let shares = Arc::new(self.shares(service));
+        if let Some(entry) = self.table.services.get_mut(service) {
+            entry.shares = Some((epoch, shares.clone()));
+        }
+        shares
     }
 
     fn lend_share(&mut self, to: &RouterId, service: &ServiceId, id: &InstanceId, count: u32) {

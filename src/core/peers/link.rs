@@ -36,6 +36,8 @@ pub(super) struct Heard {
     pub(super) proved: Instant,
     pub(super) document: Document,
     pub(super) debts: HashMap<InstanceId, u32, foldhash::fast::FixedState>,
+    /// What it says is about to be killed, by itself or others: owed as a whole.
+    pub(super) dying: BTreeSet<InstanceId>,
     pub(super) holds: BTreeSet<u64>,
     /// Its requests that wait for a service, and since when the first does.
     pub(super) wants: BTreeMap<ServiceId, (u32, Instant)>,
@@ -70,6 +72,12 @@ pub(super) struct Link {
 }
 
 impl Link {
+    /// A link of which the documents are numbered on from there: should the other have heard of
+    /// this router before, its next document is newer than any it knows.
+    pub(super) fn after(seq: u64) -> Self {
+        Self { seq, ..Self::default() }
+    }
+
     /// A document goes out.
     pub(super) fn sends(&mut self, bytes: usize, now: Instant) -> u64 {
         self.seq += 1;
@@ -86,8 +94,8 @@ impl Link {
     /// A document came that is newer than any before.
     pub(super) fn hears(&mut self, document: Document, now: Instant) {
         self.heard_seq = document.seq;
-        let mut debts = named(&document.debts);
-        debts.extend(document.dying.iter().map(|it| (it.clone(), u32::MAX)));
+        let debts = named(&document.debts);
+        let dying = document.dying.iter().chain(&document.doomed).cloned().collect();
         let holds = document.holds.iter().copied().collect();
         while self.sent.front().is_some_and(|(seq, _)| *seq < document.ack) {
             self.sent.pop_front();
@@ -97,7 +105,7 @@ impl Link {
         let proved = acked.unwrap_or(before);
         let want = |it: &Want| (it.service.clone(), (it.count, since(now, it.age_ms)));
         let wants = document.wants.iter().map(want).collect();
-        self.heard = Some(Heard { at: now, proved, document, debts, holds, wants });
+        self.heard = Some(Heard { at: now, proved, document, debts, dying, holds, wants });
         self.reclaims = true;
     }
 
@@ -129,8 +137,10 @@ impl Link {
     pub(super) fn owes(&self, id: &InstanceId, slots: u16) -> u32 {
         let Some(heard) = &self.heard else { return 0 };
         match heard.document.debts {
-            Debts::Everything => u32::from(slots),
-            Debts::Of(_) => heard.debts.get(id).map_or(0, |it| (*it).min(u32::from(slots))),
+            Debts::Of(_) if !heard.dying.contains(id) => {
+                heard.debts.get(id).map_or(0, |it| (*it).min(u32::from(slots)))
+            }
+            Debts::Everything | Debts::Of(_) => u32::from(slots),
         }
     }
 

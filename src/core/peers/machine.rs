@@ -4,7 +4,8 @@ use crate::base::ids::{InstanceId, RouterId, ServiceId};
 use crate::base::time::{Duration, Instant};
 use crate::core::peers::closing::Closing;
 use crate::core::peers::document::Document;
-use crate::core::peers::kills::{Answer, Asked, Doomed, Orphan};
+use crate::core::peers::doom::Doomed;
+use crate::core::peers::kills::{Answer, Asked, Orphan};
 use crate::core::peers::link::{Held, Link};
 use crate::core::peers::membership::{Membership, View};
 use crate::core::peers::rules::{Rule, Rules};
@@ -142,12 +143,14 @@ pub struct Peers {
     /// Instances of which loans went back.
     pub(super) spared: Vec<Arc<Instance>>,
     pub(super) next_number: u64,
+    /// The highest number of a document to a router of which nothing is known any more.
+    pub(super) last_seq: u64,
     /// Kills asked for here.
     pub(super) asked: BTreeMap<u64, Asked>,
     /// Kills asked of this router.
     pub(super) answers: BTreeMap<(RouterId, u64), Answer>,
     pub(super) orphans: Vec<Orphan>,
-    pub(super) doomed: Vec<Doomed>,
+    pub(super) doomed: Doomed,
     pub(super) closing: Closing,
     pub(super) leaving: bool,
     /// Owns nothing until a round trip to ZooKeeper that began later has seen it registered.
@@ -187,10 +190,11 @@ impl Peers {
             raised: BTreeSet::new(),
             spared: Vec::new(),
             next_number: 0,
+            last_seq: 0,
             asked: BTreeMap::new(),
             answers: BTreeMap::new(),
             orphans: Vec::new(),
-            doomed: Vec::new(),
+            doomed: Doomed::default(),
             closing: Closing::default(),
             leaving: false,
             anew: None,
@@ -250,6 +254,9 @@ impl Peers {
     /// written here from now on.
     pub fn service(&mut self, service: &ServiceId, division: &Division, now: Instant) {
         for id in self.table.update(&self.me, service, division, now) {
+            if let Some(it) = self.table.instances.get_mut(&id) {
+                it.doomed = self.doomed.has(&id);
+            }
             self.count_debts(&id);
             self.refresh(&id);
         }
@@ -311,6 +318,7 @@ impl Peers {
         self.last_tick = now;
         self.judge_rights(now);
         self.write_off(now, effects);
+        self.tick_closing(effects);
         self.settle(now);
         if now >= self.next_look {
             self.look(now);
@@ -318,9 +326,9 @@ impl Peers {
         if now >= self.next_ahead {
             self.next_ahead = now + self.settings.ahead_every;
             self.lend_ahead(now);
+            self.drop_links();
         }
         self.tick_kills(now, effects);
-        self.tick_closing(effects);
         self.reclaim_all(now, effects);
         self.write(now, effects);
         self.flush(effects);

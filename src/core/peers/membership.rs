@@ -5,9 +5,13 @@
 //! run what it was given, until it has been silent for the grace and is written off.
 
 use crate::base::ids::RouterId;
-use crate::base::time::Instant;
+use crate::base::time::{Duration, Instant};
 use crate::core::peers::document::{Ghost, Member};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+
+/// Who was written off is known for so long: by then nobody speaks of him any more. Should the
+/// roster still list him, he is written off once more.
+const BURIED_KEPT: Duration = Duration::from_secs(600);
 
 /// What ZooKeeper says: the members of an epoch, and all routers that have not been written off.
 /// The roster has been read after the members.
@@ -37,7 +41,8 @@ pub(super) struct Membership {
     pub(super) vanished: BTreeMap<RouterId, Vanished>,
     /// When the epoch was adopted.
     pub(super) learned: Instant,
-    buried: BTreeSet<RouterId>,
+    /// Who was written off, and when.
+    pub(super) buried: BTreeMap<RouterId, Instant>,
 }
 
 impl Membership {
@@ -47,7 +52,7 @@ impl Membership {
             members: BTreeMap::new(),
             vanished: BTreeMap::new(),
             learned: now,
-            buried: BTreeSet::new(),
+            buried: BTreeMap::new(),
         }
     }
 
@@ -73,14 +78,15 @@ impl Membership {
         }
         let Self { members, vanished, buried, .. } = self;
         vanished.retain(|id, _| !members.contains_key(id));
-        buried.retain(|id| !members.contains_key(id));
+        buried.retain(|id, _| !members.contains_key(id));
         true
     }
 
     /// A router that is no member stands in the roster, or is known to another member.
     pub(super) fn told_of(&mut self, me: &RouterId, router: &Member, epoch: u64, now: Instant) {
-        if router.id != *me && !self.buried.contains(&router.id) {
-            self.miss(router.clone(), epoch, now);
+        if router.id != *me && !self.buried.contains_key(&router.id) {
+            // Nobody is missed in an epoch that is not known yet, whatever is said.
+            self.miss(router.clone(), epoch.min(self.epoch), now);
         }
     }
 
@@ -106,9 +112,10 @@ impl Membership {
     }
 
     /// A vanished router is taken to have ended.
-    pub(super) fn bury(&mut self, id: &RouterId) {
+    pub(super) fn bury(&mut self, id: &RouterId, now: Instant) {
         self.vanished.remove(id);
-        self.buried.insert(id.clone());
+        self.buried.insert(id.clone(), now);
+        self.buried.retain(|_, at| now - *at < BURIED_KEPT);
     }
 
     pub(super) fn is_member(&self, id: &RouterId) -> bool {

@@ -64,12 +64,23 @@
 //! - a loan begins when its borrower sees it, ends when its lender sees that the borrower, having
 //!   seen it, does not hold it, and never begins again.
 //!
+//! No kill and no deletion takes a request that was started:
+//!
+//! - an owner consents where nothing is in use, on loan or owed, and keeps its lock; all members
+//!   know of a kill before it is ordered, and go on to count it, and to tell of it, for a hold
+//!   after its leader is written off;
+//! - what is stated to be closed takes nothing before nobody wants to delete it any more.
+//!
+//! Whatever another router says, no sum overflows and nothing panics: it has proved who it is, not
+//! that it is right.
+//!
 //! `tests/sim/cluster` runs worlds of these machines, and leaves each rule out once.
 
 mod closing;
 mod compose;
 pub mod counters;
 pub mod document;
+mod doom;
 mod hear;
 mod kills;
 mod lease;

@@ -24,6 +24,7 @@ impl Peers {
             return;
         }
         let moved = self.table.reown(&self.me, &self.membership.members);
+        self.follow_doom();
         self.judge_rights(now);
         for id in moved {
             self.count_debts(&id);
@@ -33,7 +34,8 @@ impl Peers {
             link.dirty = true;
         }
         for id in self.membership.others(&self.me) {
-            self.links.entry(id).or_default().dirty = true;
+            let since = self.last_seq;
+            self.links.entry(id).or_insert_with(|| Link::after(since)).dirty = true;
         }
     }
 
@@ -93,7 +95,12 @@ impl Peers {
     /// Writes an instance's limit.
     pub(super) fn refresh(&mut self, id: &InstanceId) {
         let Some(it) = self.table.instances.get(id) else { return };
-        let limit = if it.own { self.own_limit(it) } else { self.usable_loans(it) };
+        let shut = self.rules.has(Rule::ClosedIsShut) && self.closing.is_closed(&it.service);
+        let limit = match it.own {
+            _ if shut => 0,
+            true => self.own_limit(it),
+            false => self.usable_loans(it),
+        };
         let word = &it.instance.word;
         let raised = limit > word.limit();
         if it.own {
@@ -130,7 +137,7 @@ impl Peers {
         let usable = |loan: &&LoanId| {
             !self.held[*loan].returning && self.links.get(&loan.0).is_some_and(|it| it.trusted)
         };
-        u16::try_from(it.loans.iter().filter(usable).count()).expect("bounded")
+        u16::try_from(it.loans.iter().filter(usable).count()).unwrap_or(u16::MAX)
     }
 
     /// What this router owes of an instance: what runs here, or is lent, without a loan that counts
@@ -154,10 +161,22 @@ impl Peers {
     /// Takes over what was won, as soon as nobody else can still use it.
     pub(super) fn settle(&mut self, now: Instant) {
         let waits = self.anew.is_some() || !self.membership.is_member(&self.me);
-        if self.table.won.is_empty() || waits || !self.is_settled(now) {
+        if self.table.won.is_empty() || waits {
             return;
         }
-        for id in std::mem::take(&mut self.table.won) {
+        let is_deleted = |id: &&InstanceId| {
+            let closing = self.closing.is_closing(&self.table.instances[*id].service);
+            closing && self.rules.has(Rule::WonWhileDeleted)
+        };
+        let won: Vec<InstanceId> = {
+            let won = self.table.won.iter();
+            won.filter(|it| !is_deleted(it)).cloned().collect()
+        };
+        if won.is_empty() || !self.is_settled(now) {
+            return;
+        }
+        for id in won {
+            self.table.won.remove(&id);
             self.table.take_over(&id);
             self.count_debts(&id);
             self.refresh(&id);
@@ -233,9 +252,10 @@ impl Peers {
     }
 
     fn bury(&mut self, id: &RouterId, now: Instant, effects: &mut Vec<Effect>) {
-        self.membership.bury(id);
+        self.membership.bury(id, now);
         self.drop_claims(id, effects);
         self.orphan_locks(id);
+        let owed = self.owed_by(id);
         let Some(link) = self.links.get_mut(id) else { return };
         let loans: Vec<u64> = link.lent.keys().copied().collect();
         for loan in loans {
@@ -243,18 +263,33 @@ impl Peers {
         }
         let link = self.links.get_mut(id).expect("it was just there");
         link.trusted = false;
-        let (debts, dying) = match link.heard.take() {
-            Some(it) => (it.debts.into_keys().collect(), it.document.dying),
-            None => (Vec::new(), Vec::new()),
-        };
-        self.doom(dying, now);
-        for it in debts {
+        link.heard = None;
+        self.begin_hold(id, now);
+        for it in owed {
             self.count_debts(&it);
             self.refresh(&it);
         }
         self.return_all(|loan, _| loan.0 == *id);
         effects.push(Effect::Bury(id.clone()));
         self.dirty_all();
+    }
+
+    /// Drops what is known of routers to which nothing is said any more: who was written off, and
+    /// has nothing of this router, nor this router of it.
+    pub(super) fn drop_links(&mut self) {
+        let over: Vec<RouterId> = {
+            let ids = self.links.iter().filter(|(id, link)| {
+                let is_free = link.lent.is_empty() && link.claims.is_empty();
+                let answered = self.answers.keys().any(|(from, _)| from == *id);
+                let held = self.held.range(all_of(id)).next().is_some();
+                is_free && !answered && !held && !self.is_addressed(id)
+            });
+            ids.map(|(id, _)| id.clone()).collect()
+        };
+        for id in over {
+            let link = self.links.remove(&id).expect("it was just listed");
+            self.last_seq = self.last_seq.max(link.seq);
+        }
     }
 
     /// A loan that was given is over.

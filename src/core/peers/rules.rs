@@ -1,7 +1,8 @@
 //! Which rules of the protocol are in force: all of them, always. Worlds of the simulator leave one
 //! out to see that it is needed.
 
-/// A rule of design §7 without which the limit would be exceeded, or a kill take a request.
+/// A rule of design §7 without which the limit would be exceeded, or a kill or a deletion take a
+/// request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Rule {
     /// A newcomer learns of vanished routers from the roster.
@@ -32,6 +33,10 @@ pub enum Rule {
     LockIsDebt,
     /// What a router that vanished was about to kill is a debt for the hold: its order may be late.
     LateOrders,
+    /// Where a service is stated to be closed, nothing of it starts.
+    ClosedIsShut,
+    /// What is won while somebody deletes its service is not given out before that is over.
+    WonWhileDeleted,
 }
 
 /// The rules in force.

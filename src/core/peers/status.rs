@@ -20,8 +20,8 @@ pub struct PeerStatus {
     pub lent: usize,
     /// Slots borrowed of it.
     pub borrowed: usize,
-    /// What it owes of instances owned here.
-    pub owes: u32,
+    /// Slots that it owes of instances known here.
+    pub owes: u64,
 }
 
 /// Who gives the slots of an instance out.
@@ -69,11 +69,17 @@ impl Peers {
                 epoch: heard.map_or(0, |it| it.document.epoch),
                 lent: link.map_or(0, |it| it.lent.len()),
                 borrowed: self.borrowed_from(&id).len(),
-                owes: heard.map_or(0, |it| it.debts.values().sum()),
+                owes: self.owed_by(&id).iter().map(|it| self.owes(&id, it)).sum(),
                 router: id,
             }
         };
         self.membership.others(&self.me).into_iter().map(one).collect()
+    }
+
+    /// Slots that a router owes of an instance: no more than it has, whatever is said.
+    fn owes(&self, router: &RouterId, instance: &InstanceId) -> u64 {
+        let known = self.links.get(router).zip(self.table.instances.get(instance));
+        known.map_or(0, |(link, it)| u64::from(link.owes(instance, it.slots)))
     }
 
     /// Who gives the slots of a service out.

@@ -68,7 +68,12 @@ pub(super) struct Entry {
     pub(super) interest: BTreeMap<RouterId, Instant>,
     pub(super) balanced: bool,
     pub(super) slots: Arc<ServiceSlots>,
+    /// The shares as they were last computed, and in which epoch; none, since instances changed.
+    pub(super) shares: Option<(u64, Arc<Shares>)>,
 }
+
+/// Of each member, instances and how many of their slots.
+pub(super) type Shares = Vec<(RouterId, Vec<(InstanceId, u32)>)>;
 
 /// All of them.
 #[derive(Debug, Default)]
@@ -97,6 +102,9 @@ impl Table {
         let entry = entry.or_insert_with(|| Entry::new(division.slots.clone(), now));
         entry.balanced = division.balanced;
         entry.slots = division.slots.clone();
+        if entry.instances != ids {
+            entry.shares = None;
+        }
         let old = std::mem::replace(&mut entry.instances, ids.clone());
         let kept: BTreeSet<&InstanceId> = ids.iter().collect();
         let gone: Vec<_> = old.into_iter().filter(|it| !kept.contains(it)).collect();
@@ -298,6 +306,7 @@ impl Entry {
             interest: BTreeMap::new(),
             balanced: true,
             slots,
+            shares: None,
         }
     }
 }

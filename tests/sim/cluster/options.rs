@@ -3,6 +3,9 @@
 use crate::options::Chance;
 use waiter::core::peers::{Isolated, Rule};
 
+/// How late an order may come after its deadline, in milliseconds, and what routers take for that.
+pub(super) const LATE: u64 = 6000;
+
 /// What may go wrong.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Trouble {

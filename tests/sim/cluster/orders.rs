@@ -1,7 +1,9 @@
-//! The scheduler, and what the leader orders: kills, each with its owner's consent.
+//! The scheduler, and what the leader orders: kills, each with its owner's consent, and deletions,
+//! when all have closed the service.
 
 use super::MS;
-use super::options::Options;
+use super::options::{LATE, Options};
+use super::router::Router;
 use super::world::World;
 use crate::options::Chance;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,8 +12,10 @@ use waiter::base::time::{Duration, Instant};
 
 /// How long an order may take, in milliseconds.
 const ORDER: u64 = 300;
-/// How late one may come whose leader is gone.
-const LATE: u64 = 12_000;
+/// A newcomer has heard of every order after this, in milliseconds.
+const HEARD: u64 = 2000;
+/// A service that is not closed everywhere by then is not deleted, in milliseconds.
+const CLOSE: u64 = 3000;
 
 /// What runs, in truth.
 #[derive(Debug)]
@@ -32,6 +36,8 @@ struct Order {
     over: u64,
     /// It comes late, and only if its leader has crashed: one that lives has proved it over.
     late: bool,
+    /// Who knows of it: members when it was given, and newcomers who have had time to hear of it.
+    known: BTreeSet<RouterId>,
 }
 
 /// Orders under way.
@@ -39,11 +45,28 @@ struct Order {
 pub(super) struct Orders {
     list: Vec<Order>,
     next: u64,
+    deletion: Option<Deletion>,
+    next_deletion: u64,
+}
+
+/// The leader wants to delete a service.
+#[derive(Debug)]
+struct Deletion {
+    leader: RouterId,
+    service: usize,
+    until: u64,
+    /// When the order is carried out; none: not all have closed the service yet.
+    at: Option<u64>,
 }
 
 impl Orders {
     pub(super) fn concern(&self, id: &InstanceId) -> bool {
         self.list.iter().any(|it| it.instance == *id)
+    }
+
+    /// Whose order is under way and would be late.
+    pub(super) fn late_leader(&self) -> Option<&RouterId> {
+        self.list.iter().find(|it| it.late && it.at.is_some()).map(|it| &it.leader)
     }
 }
 
@@ -93,6 +116,7 @@ impl World {
             self.orders.next = self.now + (200 + self.chance.below(900) as u64) * MS;
             self.ask_for_a_kill();
         }
+        self.tell_of_orders();
         let due: Vec<Order> = {
             let now = self.now;
             let is_due = |it: &mut Order| it.over <= now || it.at.is_some_and(|(at, _)| at <= now);
@@ -101,7 +125,7 @@ impl World {
         for mut order in due {
             if let Some((at, true)) = order.at
                 && at <= self.now
-                && !(order.late && self.routers.contains_key(&order.leader))
+                && !(order.late && self.is_void(&order))
             {
                 self.kill(&order.instance);
             }
@@ -114,12 +138,89 @@ impl World {
         }
     }
 
+    /// Newcomers learn of orders from who knows of them.
+    fn tell_of_orders(&mut self) {
+        let lives = |it: &&RouterId| self.routers.contains_key(*it);
+        let routers = self.routers.values();
+        let ripe = routers.filter(|it| it.is_registered && self.now >= it.since + HEARD * MS);
+        let ripe: BTreeSet<RouterId> = ripe.map(|it| it.id.clone()).collect();
+        for it in self.orders.list.iter_mut().filter(|it| it.known.iter().any(|it| lives(&it))) {
+            it.known.extend(ripe.iter().cloned());
+        }
+    }
+
+    /// Whether a late order is not carried out: its leader lives, or nobody who lives can know of
+    /// it, which no protocol helps.
+    fn is_void(&self, order: &Order) -> bool {
+        let lives = |it: &RouterId| self.routers.contains_key(it);
+        lives(&order.leader) || !order.known.iter().any(lives)
+    }
+
+    /// Who may give an order now.
+    fn leader(&self) -> Option<RouterId> {
+        let (time, now) = (Duration::from_millis(ORDER), Instant(self.now));
+        let leads = |it: &&Router| self.now >= it.stopped && it.lease.order(time, 1, now).is_some();
+        self.routers.values().find(leads).map(|it| it.id.clone())
+    }
+
+    /// The leader wants to delete a service now and then; one that is deleted is created again.
+    pub(super) fn deletions_turn(&mut self, asks: bool) {
+        if let Some(it) = self.orders.deletion.take() {
+            self.orders.deletion = self.go_on_deleting(it);
+        } else if asks && self.now >= self.orders.next_deletion {
+            self.orders.next_deletion = self.now + (1000 + self.chance.below(4000) as u64) * MS;
+            let Some(leader) = self.leader() else { return };
+            let service = self.chance.below(self.options.services);
+            let id = &self.scheduler.services[service].0;
+            self.routers.get_mut(&leader).expect("it was just found").peers.delete(id);
+            let until = self.now + CLOSE * MS;
+            self.orders.deletion = Some(Deletion { leader, service, until, at: None });
+        }
+    }
+
+    fn go_on_deleting(&mut self, mut it: Deletion) -> Option<Deletion> {
+        let id = self.scheduler.services[it.service].0.clone();
+        if let Some(at) = it.at {
+            if at > self.now {
+                return Some(it);
+            }
+            self.delete(it.service);
+        } else if self.leader().as_ref() == Some(&it.leader) {
+            let router = &self.routers[&it.leader];
+            let (time, now) = (Duration::from_millis(ORDER), Instant(self.now));
+            let deadline = router.lease.order(time, 1, now);
+            if let Some(deadline) = deadline.filter(|_| router.peers.may_delete(&id)) {
+                let span = (deadline.0 - self.now) / MS;
+                it.at = Some(self.now + self.chance.below(span as usize) as u64 * MS);
+                return Some(it);
+            }
+        }
+        let router = self.routers.get_mut(&it.leader)?;
+        if it.at.is_none() && self.now < it.until {
+            return Some(it);
+        }
+        router.peers.delete_over(&id);
+        None
+    }
+
+    fn delete(&mut self, service: usize) {
+        let ids = self.scheduler.listing(service).1;
+        for id in &ids {
+            let running = self.watch.running(id);
+            if !running.is_empty() {
+                self.broken(&format!("a deletion takes {id} with {}", running.join(" ")));
+            }
+        }
+        self.figures.deletions += 1;
+        for id in ids {
+            self.replace(service, &id);
+        }
+        self.relist(service);
+    }
+
     fn ask_for_a_kill(&mut self) {
         let now = Instant(self.now);
-        let leads = self.routers.values().find(|it| {
-            self.now >= it.stopped && it.lease.order(Duration::from_millis(ORDER), 1, now).is_some()
-        });
-        let Some(leader) = leads.map(|it| it.id.clone()) else { return };
+        let Some(leader) = self.leader() else { return };
         let service = self.chance.below(self.options.services);
         let ids = self.scheduler.listing(service).1;
         let instance = ids[self.chance.below(ids.len())].clone();
@@ -129,7 +230,16 @@ impl World {
         let router = self.routers.get_mut(&leader).expect("it was just found");
         let number = router.peers.ask_kill(&instance, Duration::from_millis(ORDER), now);
         let over = self.now + 4 * ORDER * MS;
-        self.orders.list.push(Order { leader, number, instance, at: None, over, late: false });
+        let known = BTreeSet::new();
+        self.orders.list.push(Order {
+            leader,
+            number,
+            instance,
+            at: None,
+            over,
+            late: false,
+            known,
+        });
     }
 
     /// The owner has answered: the lease is read again, then the order is sent.
@@ -143,6 +253,7 @@ impl World {
         let Some(router) = self.routers.get(who) else { return };
         let time = Duration::from_millis(ORDER);
         let deadline = router.lease.order(time, 1, Instant(self.now)).filter(|_| given);
+        let members = router.peers.members().1.map(|it| it.id.clone()).collect();
         let is_it = |it: &&mut Order| it.leader == *who && it.number == number;
         let Some(order) = self.orders.list.iter_mut().find(is_it) else {
             if given {
@@ -154,8 +265,10 @@ impl World {
         assert!(order.instance == *instance);
         match deadline {
             Some(deadline) => {
+                order.known = members;
                 order.late = self.chance.is(0.2);
-                let span = if order.late { LATE } else { (deadline.0 - self.now) / MS };
+                let late = if order.late { LATE } else { 0 };
+                let span = (deadline.0 - self.now) / MS + late;
                 let at = self.now + self.chance.below(span as usize) as u64 * MS;
                 order.at = Some((at, self.chance.is(0.8)));
                 // Proved by a list that was begun after the deadline.
@@ -178,9 +291,14 @@ impl World {
             self.broken(&format!("a kill of {id} takes {}", running.join(" ")));
         }
         self.figures.kills += 1;
+        self.replace(service, id);
+        self.relist(service);
+    }
+
+    /// An instance ends, and another takes its place.
+    fn replace(&mut self, service: usize, id: &InstanceId) {
         self.scheduler.services[service].1.remove(id);
         self.scheduler.dead.insert(id.clone());
         self.scheduler.launch(service, self.now);
-        self.relist(service);
     }
 }

@@ -1,7 +1,7 @@
 //! A router: one shard with real reservers and words, the real peers, and a pretended shell.
 
 use super::MS;
-use super::options::Options;
+use super::options::{LATE, Options};
 use super::zookeeper::{Answer, Ask};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,6 +27,8 @@ pub(super) struct Place {
     pub(super) slots: Arc<ServiceSlots>,
     reserver: Reserver,
     pub(super) instances: BTreeMap<InstanceId, Arc<Instance>>,
+    /// A version that home has not looked at yet.
+    version: Option<Arc<Service>>,
 }
 
 /// A request here.
@@ -38,6 +40,15 @@ pub(super) struct Request {
     pub(super) seat: Option<(Seat, InstanceId, u64)>,
     /// It was in flight, or started, while its router was where the design excuses it.
     pub(super) excused: bool,
+}
+
+/// How far the shell is with a service that is to be closed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Closing {
+    /// Home is asked at that time.
+    Ask(u64),
+    /// The answer of home arrives at that time.
+    Answered(u64, bool),
 }
 
 /// What a router's act means to the world.
@@ -58,6 +69,8 @@ pub(super) struct Router {
     pub(super) requests: BTreeMap<u64, Request>,
     pub(super) lease: Lease,
     pub(super) is_registered: bool,
+    /// When it came.
+    pub(super) since: u64,
     pub(super) is_leaving: bool,
     pub(super) has_left: bool,
     pub(super) next_poll: u64,
@@ -67,6 +80,8 @@ pub(super) struct Router {
     pub(super) cut_from_all: u64,
     pub(super) excused_until: u64,
     pub(super) burials: BTreeSet<RouterId>,
+    /// Services that somebody wants to delete: what home is asked, or what it has answered.
+    pub(super) closing: BTreeMap<ServiceId, Closing>,
     pub(super) news: Vec<News>,
     session: u64,
     limits: Limits,
@@ -84,7 +99,7 @@ impl Router {
             isolated: options.isolated,
             idle_keep: Duration::from_millis(700),
             ahead_every: Duration::from_millis(200),
-            lock_hold: Duration::from_millis(3000),
+            lock_hold: Duration::from_millis(LATE),
             lock_linger: Duration::ZERO,
             ..Settings::new(Duration::from_millis(options.session))
         };
@@ -97,6 +112,7 @@ impl Router {
             requests: BTreeMap::new(),
             lease: Lease::new(1),
             is_registered: false,
+            since: now,
             is_leaving: false,
             has_left: false,
             next_poll: now,
@@ -105,6 +121,7 @@ impl Router {
             cut_from_all: 0,
             excused_until: 0,
             burials: BTreeSet::new(),
+            closing: BTreeMap::new(),
             news: Vec::new(),
             session: options.session,
             limits: Limits::PRODUCTION,
@@ -128,6 +145,7 @@ impl Router {
                 slots,
                 reserver: Reserver::new(id.clone(), None, ShardId(0)),
                 instances: BTreeMap::new(),
+                version: None,
             });
         }
         let place = &mut self.places[at];
@@ -155,7 +173,34 @@ impl Router {
         };
         let id = place.id.clone();
         self.peers.service(&id, &division, Instant(now));
-        self.home(at, now, |it, replies| it.adopt(Some(&version), replies));
+        self.places[at].version = Some(version);
+    }
+
+    /// Homes look at what is new, and close what is to be closed.
+    pub(super) fn homes_turn(&mut self, now: u64) {
+        for at in 0..self.places.len() {
+            if let Some(version) = self.places[at].version.take() {
+                self.home(at, now, |it, replies| it.adopt(Some(&version), replies));
+            }
+        }
+        let closing = self.closing.clone();
+        for (service, state) in closing {
+            let next = match state {
+                Closing::Ask(when) if when <= now => {
+                    let at = self.at(&service);
+                    // The answer takes a while, in which more may happen.
+                    Closing::Answered(now + 10 * MS, self.places[at].reserver.lock_all())
+                }
+                Closing::Answered(when, locked) if when <= now => {
+                    if locked {
+                        self.peers.closed(&service);
+                    }
+                    Closing::Ask(now + 90 * MS)
+                }
+                Closing::Ask(_) | Closing::Answered(..) => continue,
+            };
+            self.closing.insert(service, next);
+        }
     }
 
     /// A request arrives.
@@ -306,8 +351,14 @@ impl Router {
             Effect::Bury(router) => {
                 self.burials.insert(router);
             }
-            // A service closes where nothing of it is at hand; what comes meanwhile would wait.
-            Effect::Close(_) | Effect::Reopen(_) | Effect::Spare(_) => {}
+            Effect::Close(service) => {
+                self.closing.insert(service, Closing::Ask(now));
+            }
+            Effect::Reopen(service) => {
+                self.closing.remove(&service);
+                self.home(self.at(&service), now, Reserver::unlock_all);
+            }
+            Effect::Spare(_) => {}
         }
     }
 

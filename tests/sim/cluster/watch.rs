@@ -58,6 +58,9 @@ impl World {
         let excused = self.routers[router].requests[&number].excused;
         let running = Running { router: router.clone(), number, excused, since: self.now };
         self.watch.at.insert(number, id.clone());
+        if Instant(self.now) > self.routers[router].peers.fence() {
+            self.broken(&format!("{router} #{number} starts beyond the fence"));
+        }
         let list = self.watch.running.entry(id.clone()).or_default();
         list.push(running);
         if list.len() <= usize::from(self.options.limit) || self.scheduler.is_dead(&id) {
@@ -118,11 +121,14 @@ impl World {
         let limit = usize::from(self.options.limit);
         let mut idle: BTreeMap<usize, u64> = BTreeMap::new();
         for at in 0..self.scheduler.services.len() {
-            for id in self.scheduler.listing(at).1 {
+            let (service, ids) = self.scheduler.listing(at);
+            // Where it closes, who comes waits.
+            let closes = self.routers.values().any(|it| it.closing.contains_key(&service));
+            for id in ids {
                 let running = self.watch.running.get(&id).map_or(0, Vec::len);
                 // Everybody has known it for a while, and nobody wants to kill it.
                 let free = running < limit && self.scheduler.is_settled(&id, self.now);
-                if !free || self.orders.concern(&id) {
+                if !free || closes || self.orders.concern(&id) {
                     self.watch.idle_since.remove(&id);
                     continue;
                 }
@@ -148,12 +154,29 @@ impl World {
         }
     }
 
+    /// Pages can be shown at any time, whatever routers say of each other; what is lent is in use.
+    pub(super) fn look_at_pages(&self) {
+        if !(self.now / MS).is_multiple_of(20) {
+            return;
+        }
+        for router in self.routers.values() {
+            std::hint::black_box(router.peers.peers(Instant(self.now)));
+            let all = router.places.iter().flat_map(|it| router.peers.ownership(&it.id));
+            for it in all {
+                assert!(it.lent <= it.used.into(), "{}: {it:?}", router.id);
+            }
+        }
+    }
+
     /// Everything has come home.
     pub(super) fn watch_end(&mut self) {
         let mut left = BTreeSet::new();
         for router in self.routers.values() {
             if router.is_leaving && !router.has_left {
                 left.insert(format!("{} has not left", router.id));
+            }
+            if !router.closing.is_empty() {
+                left.insert(format!("{} keeps closed {:?}", router.id, router.closing));
             }
             if router.peers.loans() != (0, 0) {
                 left.insert(format!("{} has loans {:?}", router.id, router.peers.loans()));

@@ -18,7 +18,7 @@ const STEP: u64 = 5;
 const PATIENCE: u64 = 8000;
 /// After the troubles: all settles; it is looked at whether anybody waits in vain; nothing arrives
 /// any more, and everything comes home.
-const HEALING: u64 = 9000;
+const HEALING: u64 = 11_000;
 const LOOKED_AT: u64 = 3000;
 const DRAINING: u64 = 15_000;
 
@@ -42,6 +42,7 @@ pub(super) struct Figures {
     pub(super) documents: u64,
     pub(super) bytes: u64,
     pub(super) kills: u64,
+    pub(super) deletions: u64,
     pub(super) refusals: u64,
     pub(super) unproven: u64,
     /// Longest time somebody waited beside an idle slot after healing, in milliseconds.
@@ -106,12 +107,15 @@ impl World {
             self.now += STEP * MS;
             self.trouble();
             self.zookeeper.tick(self.options.session, self.now);
+            self.wake();
             self.deliver();
             if self.now < calm * MS {
                 self.arrivals();
             }
             self.turns();
             self.orders_turn(self.now < calm * MS);
+            self.deletions_turn(self.now < calm * MS);
+            self.look_at_pages();
             self.watch_leaders();
             if (healed * MS..calm * MS).contains(&self.now) {
                 self.watch_waiting();
@@ -162,7 +166,9 @@ impl World {
                 Mail::Ask(who, ask, began) => {
                     if self.reaches_zookeeper(&who) {
                         let answer = self.zookeeper.ask(&who, ask, self.now);
-                        let delay = if self.chance.is(0.03) { 250 } else { 3 };
+                        // One that was long on its way tells of a membership of then.
+                        let delay = if self.chance.is(0.04) { 1300 } else { 3 };
+                        let delay = if self.chance.is(0.25) { delay / 5 } else { delay };
                         self.post(delay, Mail::Answer(who, ask, answer, began));
                     }
                 }
@@ -248,6 +254,20 @@ impl World {
         }
     }
 
+    /// Who was stopped goes on. Before anything else the machine has a turn: its fence lies in the
+    /// past, so no shard has started anything.
+    fn wake(&mut self) {
+        let now = self.now;
+        let stopped = self.routers.values().filter(|it| (1..=now).contains(&it.stopped));
+        let ids: Vec<RouterId> = stopped.map(|it| it.id.clone()).collect();
+        for id in ids {
+            let router = self.routers.get_mut(&id).expect("it was just listed");
+            router.stopped = 0;
+            router.tell(now, |it, effects| it.tick(Instant(now), effects));
+            self.gather(&id);
+        }
+    }
+
     /// Every router has a turn of its loop.
     fn turns(&mut self) {
         let ids: Vec<RouterId> = self.routers.keys().cloned().collect();
@@ -263,6 +283,7 @@ impl World {
             let act = |it: &mut Peers, effects: &mut Vec<_>| it.tick(Instant(now), effects);
             router.tell(now, act);
             self.figures.gave_up += router.end_requests(PATIENCE, now);
+            router.homes_turn(now);
             router.tell_demand(now);
             if reaches {
                 for it in std::mem::take(&mut router.burials) {
@@ -380,7 +401,12 @@ impl World {
 
     fn befall(&mut self, kind: Trouble, live: &[RouterId], until: u64) {
         let Some(at) = (!live.is_empty()).then(|| self.chance.below(live.len())) else { return };
-        let victim = live[at].clone();
+        let mut victim = live[at].clone();
+        if kind == Trouble::Crash && self.chance.is(0.6) {
+            // Then it hurts most.
+            let leader = self.orders.late_leader().filter(|it| live.contains(it));
+            victim = leader.cloned().unwrap_or(victim);
+        }
         self.tell_trouble(kind, &victim, until);
         let router = self.routers.get_mut(&victim).expect("it lives");
         match kind {
