@@ -141,7 +141,10 @@ fn a_kill_that_comes_after_its_router_was_stopped_takes_no_request() {
     let routers = routers(&ensemble, &marathon, 2);
     let first = routers.iter().position(leads).expect("one leads");
     let pair = (&routers[first], &routers[1 - first]);
-    let service = service("late", "").with("max-instances", "2").with("scaling-policy", "classic");
+    let service = service("late", "")
+        .with("max-instances", "2")
+        .with("scaling-policy", "classic")
+        .with("scale-down-factor", "0.9");
     pair.0.ask(&service.get("/")).expect(200);
     let both = Flow::begin(2, &[pair.1.address], &service.get("/?delay-ms=300"));
     until("there are two", PATIENCE, || (pair.1.active("late").len() == 2).then_some(()));
@@ -178,24 +181,31 @@ fn a_growth_that_comes_after_its_router_was_stopped_costs_one_cycle() {
     let few = Flow::begin(2, &[pair.1.address], &service.get("/?delay-ms=300"));
     stop_the_leader(&marathon, "PUT ", pair);
     let more = Flow::begin(2, &[pair.1.address], &service.get("/?delay-ms=300"));
-    until("the other grows it", PATIENCE, || (pair.1.active("slow").len() == 4).then_some(()));
-    until("the late order is carried out", LATE * 2, || {
-        (marathon.app("slow")?["instances"].as_u64()? < 4).then_some(())
+    // The other has grown it meanwhile; the late order takes something of that away.
+    let mut most = 0;
+    let lost = until("the late order is carried out", LATE * 2, || {
+        let count = marathon.app("slow")?["instances"].as_u64()?;
+        most = most.max(count);
+        (count < most).then_some(most - count)
     });
     wake(&marathon, pair);
-    until("there are four again", PATIENCE, || {
+    until("there are four", PATIENCE * 2, || {
         (pair.1.active("slow").len() == 4 && marathon.processes().len() == 4).then_some(())
     });
-    for it in [few, more] {
-        assert_eq!(it.end().failed, Vec::<String>::new());
-    }
+    // Marathon ended those at once, and with each the request that was on it: the limit of what a
+    // router can promise for an order that it cannot call back.
+    let failed = [few.end().failed, more.end().failed].concat();
+    assert!(failed.len() as u64 <= lost, "{lost} instances were lost: {failed:?}");
+    assert!(failed.iter().all(|it| it.contains("connection to the instance broke")), "{failed:?}");
 }
 
 #[test]
 fn the_owner_of_an_instance_checks_it_and_the_other_believes() {
     let ensemble = Ensemble::start(1);
     let mut instances = [Instance::start(&[])];
-    let checked = fronted("checked", &instances, "health-check-interval-secs=5");
+    let how = "health-check-url=/status;health-check-interval-secs=5;\
+               health-check-max-consecutive-failures=1";
+    let checked = fronted("checked", &instances, how);
     let routers = ensemble.routers(2, &["--scheduler", "none", "--static", &checked]);
     let ask = |it: &Router| it.ask(&Request::get("/").with("host", "checked"));
     for it in &routers {
@@ -209,9 +219,8 @@ fn the_owner_of_an_instance_checks_it_and_the_other_believes() {
     let seen = checks() - before - 1;
     assert!((2..=4).contains(&seen), "{seen} checks in three intervals");
     instances[0].kill();
-    let healthy = |it: &Router| it.page("/apps")[0]["status"].clone();
-    println!("{} {}", healthy(&routers[0]), healthy(&routers[1]));
     for it in &routers {
-        until("it is known to be down", PATIENCE, || it.active("checked").is_empty().then_some(()));
+        let healthy = || it.active("checked").iter().any(|it| it["healthy?"] == true);
+        until("it is known to be down", PATIENCE, || (!healthy()).then_some(()));
     }
 }
