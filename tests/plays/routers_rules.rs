@@ -118,9 +118,10 @@ fn the_leader_hears_at_once_that_somebody_waits_elsewhere() {
         assert_eq!(flow.end().failed, Vec::<String>::new());
     }
     println!("ordered after {times:?}");
-    // Once a second others are told, and once a second all services are looked at.
-    let sum: Duration = times.iter().sum();
-    assert!(sum < Duration::from_millis(600) * 5, "{times:?}");
+    // Once a second others are told, and once a second all services are looked at: that would be
+    // a second, in the middle.
+    times.sort_unstable();
+    assert!(times[2] < Duration::from_millis(750), "{times:?}");
 }
 
 /// A router that is called through a way that can be held, while ZooKeeper is not.

@@ -73,8 +73,8 @@ pub struct Cluster {
     pub(super) closing: HashMap<ServiceId, Instant>,
     /// Instances of which this router states the health.
     pub(super) stated: HashSet<InstanceId>,
-    /// Services whose counters are stated, with the requests that waited then.
-    pub(super) tallied: HashMap<ServiceId, u32>,
+    /// Services whose counters are stated, and whether a request pressed then.
+    pub(super) tallied: HashMap<ServiceId, bool>,
     /// Services that are listed here and were described elsewhere.
     pub(super) strangers: HashMap<ServiceId, Stranger>,
     /// When it was last said that there are too many of those.

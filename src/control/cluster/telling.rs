@@ -18,8 +18,10 @@ use std::sync::Arc;
 
 /// Time between two tellings.
 const EVERY: Duration = Duration::from_secs(1);
-/// And between two words on requests that have begun to wait, which do not wait for a telling.
+/// And between two words on requests that wait too long, which do not wait for a telling.
 const WORD_EVERY: Duration = Duration::from_millis(100);
+/// From then on whoever leads scales for a request that waits.
+const PRESSING_MS: u32 = 200;
 
 /// What was asked of a service, here or on all routers.
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,14 +56,15 @@ impl Plane {
         if let Some((cluster, book)) = self.cluster.as_mut().zip(self.books.get(service)) {
             let tally = tally(book);
             cluster.counters.state(Fact::Tally(service.clone(), Some(tally)));
-            let before = cluster.tallied.insert(service.clone(), tally.waiting);
-            if tally.waiting > 0 && before.unwrap_or(0) == 0 {
+            let presses = tally.waiting > 0 && tally.oldest_ms > PRESSING_MS;
+            let pressed = cluster.tallied.insert(service.clone(), presses);
+            if presses && pressed != Some(true) {
                 cluster.next_word = cluster.next_word.min(cluster.last_word + WORD_EVERY);
             }
         }
     }
 
-    /// A request waits that is the first: whoever leads hears of it now.
+    /// A request has begun to press: whoever leads hears of it now.
     pub(super) fn tell_at_once(&mut self, now: Instant) {
         if let Some(cluster) = &mut self.cluster {
             cluster.send_counters(now);
