@@ -119,9 +119,9 @@ fn the_leader_hears_at_once_that_somebody_waits_elsewhere() {
     }
     println!("ordered after {times:?}");
     // Once a second others are told, and once a second all services are looked at: that would be
-    // a second, in the middle.
+    // a second, in the middle, and half of it once in a while. A busy machine may be late thrice.
     times.sort_unstable();
-    assert!(times[2] < Duration::from_millis(750), "{times:?}");
+    assert!(times[1] < Duration::from_millis(500), "{times:?}");
 }
 
 /// A router that is called through a way that can be held, while ZooKeeper is not.
