@@ -100,13 +100,17 @@ def spread(ports, count, connect, request, collect):
     return seen
 
 
-def phases(rig, zookeeper, all_routers):
-    """Name of a phase, what is done before it, and the ports that are asked."""
+def phases(zookeeper, all_routers, slots_used):
+    """Name of a phase, what is done before it, and the ports that are asked. What is done returns
+    after how many seconds all slots were in use again, where some were lost."""
     ports = [it.port for it in all_routers]
 
     def kill_router():
         note("a router is killed")
         os.kill(all_routers[-1].pid, signal.SIGKILL)
+        killed = time.monotonic()
+        until("the slots of the killed router are back", lambda: slots_used(ports[:-1]))
+        return time.monotonic() - killed
 
     yield "calm", lambda: None, ports
     yield "the leader of ZooKeeper killed -9", zookeeper.kill_leader, ports

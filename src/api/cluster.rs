@@ -21,6 +21,7 @@ pub(super) fn page(view: &View<'_>) -> Reply {
         "router-id": it.router.as_str(),
         "cluster": &*it.name,
         "members": it.members.iter().map(member).collect::<Vec<_>>(),
+        "strangers": it.strangers.iter().map(member).collect::<Vec<_>>(),
         "epoch": it.epoch,
         "leader": leader(it, view),
         "min-routers": it.min_routers,
@@ -37,9 +38,16 @@ pub(super) fn page(view: &View<'_>) -> Reply {
         "stale-counters": it.stale.iter().map(AsRef::as_ref).collect::<Vec<&str>>(),
         "unproven-total": it.unproven,
         "peers": it.peers.iter().map(peer).collect::<Vec<_>>(),
+        "connections-refused": refused(it),
         "slots-lent": it.lent,
         "slots-borrowed": it.borrowed,
     }))
+}
+
+/// Connections that were closed for what the other said, by cause.
+fn refused(it: &Cluster) -> Value {
+    let one = |(cause, count): &(&str, u64)| ((*cause).to_owned(), Value::from(*count));
+    Value::Object(it.refused.iter().map(one).collect())
 }
 
 /// A router that has no peers leads itself.
@@ -54,6 +62,7 @@ fn alone(view: &View<'_>) -> Value {
             "port": view.about.reachable().port(),
             "since": view.about.started.iso(),
         }],
+        "strangers": [],
         "epoch": 0,
         "leader": {"id": id, "leader?": true, "since": view.about.started.iso()},
         "min-routers": 1,
@@ -124,8 +133,12 @@ pub(super) fn distribution(
 
 /// Where a service counts: on all routers, or on the host that launched it.
 pub(super) fn scope(entry: &Entry, view: &View<'_>) -> &'static str {
-    let shared = entry.state.description.is_static() || entry.state.runner != Some(Runner::Local);
-    if view.catalogue.cluster.is_some() && shared { "cluster" } else { "host" }
+    let Some(cluster) = &view.catalogue.cluster else { return "host" };
+    let description = &entry.state.description;
+    // One that is not listed yet will be run by whom it names.
+    let named = || cluster.runners.of(description.parameters.scheduler.as_deref());
+    let runner = entry.state.runner.or_else(named);
+    if description.is_static() || runner == Some(Runner::Marathon) { "cluster" } else { "host" }
 }
 
 fn scheme(it: &Cluster) -> &'static str {
@@ -176,6 +189,10 @@ fn peer(it: &Peer) -> Value {
         "silent-ms": status.silent.map(millis),
         "epoch": status.epoch,
         "counters-lag-ms": it.lag.map(millis),
+        "connected-since": date(it.connected),
+        "bytes-received": it.bytes.0,
+        "bytes-sent": it.bytes.1,
+        "last-error": it.last_error,
         "lent": status.lent,
         "borrowed": status.borrowed,
         "owes": status.owes,

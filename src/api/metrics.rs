@@ -4,6 +4,7 @@
 //! by requests since the router began, and the rest are summed under [`REST`]. A service that
 //! becomes one of the busiest takes its sums with it; collectors see that as a restart of the rest.
 
+mod cluster;
 mod histograms;
 
 use super::about;
@@ -11,7 +12,7 @@ use super::reply::{Pieces, Reply};
 use crate::base::ids::ServiceId;
 use crate::base::time::Date;
 use crate::core::aggregator::Status;
-use crate::core::catalogue::{Catalogue, Cluster, Entry, Peer};
+use crate::core::catalogue::{Catalogue, Entry};
 use crate::core::fact::{Sight, View};
 use http::StatusCode;
 use std::cmp::Reverse;
@@ -233,88 +234,8 @@ fn router(view: &about::View<'_>, body: &mut Pieces) {
         sample(body, name, &[("shard", &shard.to_string())], clients);
     }
     views(catalogue, body);
-    cluster(view, body);
+    cluster::cluster(view, body);
     counters(catalogue, body);
-}
-
-/// The other routers, where there are some.
-fn cluster(view: &about::View<'_>, body: &mut Pieces) {
-    let catalogue = view.catalogue;
-    let Some(it) = &catalogue.cluster else { return };
-    let now = catalogue.time;
-    let mut one = |name: &str, kind: &str, help: &str, value: f64| {
-        head(body, name, kind, help);
-        sample(body, name, &[], value);
-    };
-    let level = |it: bool| f64::from(u8::from(it));
-    one(
-        "waiter_cluster_members",
-        "gauge",
-        "Routers by whom slots are divided.",
-        it.members.len() as f64,
-    );
-    one("waiter_cluster_epoch", "counter", "Number of that membership.", it.epoch as f64);
-    one(
-        "waiter_cluster_leads",
-        "gauge",
-        "1 while this router leads.",
-        level(it.leads_still(now, view.now)),
-    );
-    one(
-        "waiter_cluster_session",
-        "gauge",
-        "1 while there is a session with ZooKeeper.",
-        level(it.session.is_some()),
-    );
-    let age = it.seen.map_or(-1.0, |at| now.since(at).as_secs_f64());
-    one(
-        "waiter_cluster_view_age_seconds",
-        "gauge",
-        "Age of the last good round trip to ZooKeeper; -1: none.",
-        age,
-    );
-    one(
-        "waiter_cluster_away",
-        "gauge",
-        "1 while nothing starts after a stop of the process.",
-        level(it.away),
-    );
-    one("waiter_cluster_slots_lent", "gauge", "Slots lent to other routers.", it.lent as f64);
-    one(
-        "waiter_cluster_slots_borrowed",
-        "gauge",
-        "Slots borrowed of other routers.",
-        it.borrowed as f64,
-    );
-    one(
-        "waiter_cluster_unproven_total",
-        "counter",
-        "Members taken to owe nothing because they were silent.",
-        it.unproven as f64,
-    );
-    peers(it, body);
-}
-
-/// Each other router.
-fn peers(it: &Cluster, body: &mut Pieces) {
-    let mut each = |name: &str, help: &str, value: fn(&Peer) -> f64| {
-        head(body, name, "gauge", help);
-        for peer in &it.peers {
-            sample(body, name, &[("peer", peer.status.router.as_str())], value(peer));
-        }
-    };
-    each("waiter_peer_silent_seconds", "Since a router's last document; -1: none came.", |it| {
-        it.status.silent.map_or(-1.0, |it| it.as_secs_f64())
-    });
-    each(
-        "waiter_peer_counters_lag_seconds",
-        "Since a router's last counters; -1: none came.",
-        |it| it.lag.map_or(-1.0, |it| it.as_secs_f64()),
-    );
-    each("waiter_peer_slots_lent", "Slots lent to a router.", |it| it.status.lent as f64);
-    each("waiter_peer_slots_borrowed", "Slots borrowed of a router.", |it| {
-        it.status.borrowed as f64
-    });
 }
 
 /// How far those schedulers are believed that can be in doubt.

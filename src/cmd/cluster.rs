@@ -85,7 +85,7 @@ pub(super) fn join(
     let hear = Box::new(move |heard| {
         let _ = told.send(Event::Peer(heard)); // the loop has ended: so does this
     });
-    let links = Links::start(me.clone(), secret, hear)
+    let links = Links::start(me.clone(), secret.clone(), hear)
         .map_err(|error| format!("cannot start the connections to other routers: {error}"))?;
     let terms = Terms {
         name: config.cluster.as_str().into(),
@@ -93,14 +93,16 @@ pub(super) fn join(
         min_routers: routers.min_routers,
         isolated: if routers.stops_alone { Isolated::Stop } else { Isolated::Serve },
         balanced: routers.balanced,
+        runners: config.defaults.runners.clone(),
         session: routers.session,
     };
-    let session = super::zookeeper::start(config, me, address, events)?;
-    let (way, right) = (links.way(), Fence::default());
+    let session = super::zookeeper::start(config, me, (address, secret), events)?;
+    let (way, right, status) = (links.way(), Fence::default(), links.shown());
     let ways = Ways {
         library: library(config, events)?,
         ask: session.asks,
         tell: Box::new(move |it| way.tell(it)),
+        status,
         right: right.clone(),
     };
     let cluster = cluster::Cluster::new(terms, ways, (clock::now(), clock::date()));

@@ -6,17 +6,18 @@ use crate::control::Event;
 use crate::control::cluster::zookeeper::{Session, Settings};
 use crate::core::peers::Member;
 use crate::mesh::clock;
+use crate::wire::peer::Secret;
 use std::net::SocketAddr;
 use std::sync::mpsc::SyncSender;
 
-/// Starts it for this router, which others reach at `address`.
+/// Starts it for this router, which others reach at this address and who know the secret.
 ///
 /// # Errors
 /// The thread cannot be started.
 pub(super) fn start(
     config: &Config,
     me: &RouterId,
-    address: SocketAddr,
+    (address, secret): (SocketAddr, Secret),
     events: &SyncSender<Event>,
 ) -> Result<Session, String> {
     let routers = &config.routers;
@@ -25,6 +26,7 @@ pub(super) fn start(
         session: routers.session,
         base: routers.base.clone(),
         cluster: config.cluster.clone(),
+        secret,
     };
     let me = Member { id: me.clone(), address: address.to_string(), since: clock::date().0 };
     let told = events.clone();

@@ -11,6 +11,7 @@ use crate::core::histogram::Latency;
 use crate::core::peers::Member;
 use crate::core::peers::status::{Ownership, PeerStatus};
 use crate::core::pulse::{Beat, Load};
+use crate::core::service::Runners;
 use crate::core::slots::ServiceSlots;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,6 +54,12 @@ pub struct Cluster {
     pub epoch: u64,
     /// Those members.
     pub members: Vec<Member>,
+    /// Who is registered, and is not proved to be a router of this cluster: no slots for them.
+    pub strangers: Vec<Member>,
+    /// Connections that were closed for what the other said: a cause, and how many.
+    pub refused: Vec<(&'static str, u64)>,
+    /// What runs services here, by which it is known which of them routers share.
+    pub runners: Runners,
     /// Who leads, or is the first to.
     pub leader: Option<RouterId>,
     /// Whether this router does.
@@ -104,6 +111,12 @@ pub struct Peer {
     pub status: PeerStatus,
     /// How long ago its counters were heard; none: never.
     pub lag: Option<Duration>,
+    /// Since when there is a proven connection, and bytes that came and left by it.
+    pub connected: Option<Date>,
+    /// See [`connected`](Self::connected).
+    pub bytes: (u64, u64),
+    /// Why the last connection ended, or none came about.
+    pub last_error: Option<String>,
 }
 
 /// Who gives a service's slots out, and what the policy says.

@@ -183,6 +183,24 @@ impl Secret {
         Ok(self.channels(hello, &welcome.nonce, Side::Acceptor))
     }
 
+    /// Proves where a router is, to whoever reads of it elsewhere: on that session with ZooKeeper,
+    /// so that nobody else can say the same again; 0: on none.
+    pub fn vouch(&self, router: &str, address: &str, session: i64) -> Tag {
+        let mut mac = self.0.clone();
+        mac.update(b"waiter peer 1 place");
+        for text in [router, address] {
+            mac.update(&(text.len() as u64).to_be_bytes());
+            mac.update(text.as_bytes());
+        }
+        mac.update(&session.to_be_bytes());
+        mac.finalize().into_bytes().into()
+    }
+
+    /// Whether that was proved so.
+    pub fn vouches(&self, tag: &[u8], router: &str, address: &str, session: i64) -> bool {
+        self.vouch(router, address, session).ct_eq(tag).into()
+    }
+
     fn tag(&self, hello: &Hello, answer: &Nonce, side: Side) -> Tag {
         let mut mac = self.0.clone();
         mac.update(b"waiter peer 1 proof");
@@ -352,6 +370,23 @@ mod tests {
         let (proof, _) = a.prove(&hello(), &welcome).expect("it knows the secret");
         let anew = Welcome { nonce: [3; 32], ..welcome };
         assert_eq!(a.accept(&hello(), &anew, &proof).err(), Some(Mistrust::Forged));
+    }
+
+    #[test]
+    fn a_place_is_vouched_for_as_it_was_said_and_on_its_session() {
+        let (ours, other) = (secret("sixteen bytes at least"), secret("some other secret of it"));
+        let tag = ours.vouch("a", "10.0.0.7:80", 7);
+        assert!(ours.vouches(&tag, "a", "10.0.0.7:80", 7));
+        for (router, address, session) in [
+            ("b", "10.0.0.7:80", 7),
+            ("a", "10.0.0.7:8", 7),
+            ("a1", "0.0.0.7:80", 7),
+            ("a", "10.0.0.7:80", 8),
+        ] {
+            assert!(!ours.vouches(&tag, router, address, session), "{router} {address} {session}");
+        }
+        assert!(!other.vouches(&tag, "a", "10.0.0.7:80", 7));
+        assert!(!ours.vouches(&tag[..31], "a", "10.0.0.7:80", 7) && !ours.vouches(b"", "a", "", 0));
     }
 
     #[test]

@@ -109,6 +109,8 @@ fn a_service_is_deleted_when_nobody_uses_it_any_more() {
 /// An order that Marathon carries out so much later, once the router that wrote it has been stopped
 /// for longer than its session.
 const LATE: Duration = Duration::from_secs(9);
+/// And one that comes when another router has had time to scale a service as far as it goes.
+const LATER: Duration = Duration::from_secs(30);
 
 /// Waits until Marathon has got an order, stops the router that wrote it, and waits until the other
 /// one leads.
@@ -141,7 +143,10 @@ fn a_kill_that_comes_after_its_router_was_stopped_takes_no_request() {
     let routers = routers(&ensemble, &marathon, 2);
     let first = routers.iter().position(leads).expect("one leads");
     let pair = (&routers[first], &routers[1 - first]);
-    let service = service("late", "").with("max-instances", "2").with("scaling-policy", "classic");
+    let service = service("late", "")
+        .with("max-instances", "2")
+        .with("scaling-policy", "classic")
+        .with("scale-down-factor", "0.9");
     pair.0.ask(&service.get("/")).expect(200);
     let both = Flow::begin(2, &[pair.1.address], &service.get("/?delay-ms=300"));
     until("there are two", PATIENCE, || (pair.1.active("late").len() == 2).then_some(()));
@@ -173,29 +178,36 @@ fn a_growth_that_comes_after_its_router_was_stopped_costs_one_cycle() {
         .with("min-instances", "1")
         .with("scaling-policy", "classic");
     pair.0.ask(&service.get("/")).expect(200);
-    let ms = LATE.as_millis() as u64;
+    let ms = LATER.as_millis() as u64;
     marathon.fault(&json!({"do": "latency", "ms": ms, "times": 1, "method": "PUT"}));
     let few = Flow::begin(2, &[pair.1.address], &service.get("/?delay-ms=300"));
     stop_the_leader(&marathon, "PUT ", pair);
     let more = Flow::begin(2, &[pair.1.address], &service.get("/?delay-ms=300"));
+    // The late order takes something away of what has grown meanwhile. (While it grows, Marathon
+    // may refuse it.)
     until("the other grows it", PATIENCE, || (pair.1.active("slow").len() == 4).then_some(()));
-    until("the late order is carried out", LATE * 2, || {
-        (marathon.app("slow")?["instances"].as_u64()? < 4).then_some(())
+    let lost = until("the late order is carried out", LATER * 2, || {
+        let count = marathon.app("slow")?["instances"].as_u64()?;
+        (count < 4).then_some(4 - count)
     });
     wake(&marathon, pair);
-    until("there are four again", PATIENCE, || {
+    until("there are four again", PATIENCE * 2, || {
         (pair.1.active("slow").len() == 4 && marathon.processes().len() == 4).then_some(())
     });
-    for it in [few, more] {
-        assert_eq!(it.end().failed, Vec::<String>::new());
-    }
+    // Marathon ended those at once, and with each the request that was on it: the limit of what a
+    // router can promise for an order that it cannot call back.
+    let failed = [few.end().failed, more.end().failed].concat();
+    assert!(failed.len() as u64 <= lost, "{lost} instances were lost: {failed:?}");
+    assert!(failed.iter().all(|it| it.contains("connection to the instance broke")), "{failed:?}");
 }
 
 #[test]
 fn the_owner_of_an_instance_checks_it_and_the_other_believes() {
     let ensemble = Ensemble::start(1);
     let mut instances = [Instance::start(&[])];
-    let checked = fronted("checked", &instances, "health-check-interval-secs=5");
+    let how = "health-check-url=/status;health-check-interval-secs=5;\
+               health-check-max-consecutive-failures=1";
+    let checked = fronted("checked", &instances, how);
     let routers = ensemble.routers(2, &["--scheduler", "none", "--static", &checked]);
     let ask = |it: &Router| it.ask(&Request::get("/").with("host", "checked"));
     for it in &routers {
@@ -203,15 +215,21 @@ fn the_owner_of_an_instance_checks_it_and_the_other_believes() {
     }
     let checks = || instances[0].count("connections");
     pause_until(now() + Duration::from_secs(2)); // both have heard who checks
-    let before = checks();
-    pause_until(now() + Duration::from_secs(16));
-    // Three intervals of one router; asking for the count is one itself.
-    let seen = checks() - before - 1;
-    assert!((2..=4).contains(&seen), "{seen} checks in three intervals");
+    let (before, begun) = (checks(), now());
+    // Four checks take one router three intervals at least, and two routers no more than two;
+    // asking for the count is a connection itself.
+    let mut asked = 0;
+    until("there were four checks", PATIENCE * 3, || {
+        pause_until(now() + Duration::from_millis(100));
+        asked += 1;
+        (checks() >= before + asked + 4).then_some(())
+    });
+    let took = now() - begun;
+    println!("four checks within {took:?}");
+    assert!(took > Duration::from_secs(12), "{took:?}");
     instances[0].kill();
-    let healthy = |it: &Router| it.page("/apps")[0]["status"].clone();
-    println!("{} {}", healthy(&routers[0]), healthy(&routers[1]));
     for it in &routers {
-        until("it is known to be down", PATIENCE, || it.active("checked").is_empty().then_some(()));
+        let healthy = || it.active("checked").iter().any(|it| it["healthy?"] == true);
+        until("it is known to be down", PATIENCE, || (!healthy()).then_some(()));
     }
 }

@@ -63,11 +63,24 @@ fn nodes_that_are_no_routers_are_left_out_however_many() {
         let path = format!("{DISCOVERY}/e{n:04}");
         other.create(&path, b"[]", Mode::Persistent).expect("made");
     }
+    // One that looks like a router, and one that says again what a router has said.
+    let looks = br#"{"name":"waiter","id":"f","address":"127.0.0.1","port":1,"payload":{}}"#;
+    other.create(&format!("{DISCOVERY}/f"), looks, Mode::Ephemeral).expect("made");
+    let page = routers[0].page("/state/cluster");
+    let id = page["router-id"].as_str().expect("an id");
+    let said = other.get(&format!("{DISCOVERY}/{id}")).expect("it is there").0;
+    let again = String::from_utf8(said).expect("text").replace(id, "g");
+    assert!(again.contains("waiter-proof"), "{again}");
+    other.create(&format!("{DISCOVERY}/g"), again.as_bytes(), Mode::Ephemeral).expect("made");
     let last = other.get(DISCOVERY).expect("it is there").1.pzxid.unsigned_abs();
     until("the router has read them all", PATIENCE, || (epoch(&routers[0]) == last).then_some(()));
     pause_until(now() + SESSION);
     until_members(&[&routers[0]]);
     assert_eq!(epoch(&routers[0]), last, "it has not registered anew");
+    let page = routers[0].page("/state/cluster");
+    let strangers = page["strangers"].as_array().expect("a list").iter();
+    assert_eq!(strangers.map(|it| &it["id"]).collect::<Vec<_>>(), ["f", "g"]);
+    assert_eq!(routers[0].metric("waiter_cluster_strangers"), 2.0);
     let said = routers[0].process.said();
     assert_eq!(said.matches("is no router of this version").count(), 256, "said once of each");
     assert_eq!(said.matches("is registered again").count(), 0, "{said}");
@@ -187,9 +200,38 @@ fn a_router_told_to_stop_alone_starts_nothing_without_zookeeper_until_it_is_back
 }
 
 #[test]
+fn a_node_that_was_deleted_is_made_again_and_the_lead_with_it() {
+    let ensemble = Ensemble::start(1);
+    let routers = ensemble.routers(1, &["--scheduler", "none"]);
+    let leads = || routers[0].metric("waiter_cluster_leads") == 1.0;
+    until("it leads", PATIENCE, || leads().then_some(()));
+    let mut other = Client::new(servers(&ensemble), Duration::from_secs(10));
+    let node = other.children(DISCOVERY).expect("listed").remove(0);
+    let before = epoch(&routers[0]);
+    other.delete(&format!("{DISCOVERY}/{node}"), None).expect("deleted");
+    until("it is registered again", PATIENCE, || {
+        (epoch(&routers[0]) > before && routers[0].process.said().contains("registered again"))
+            .then_some(())
+    });
+    until("it leads again", PATIENCE, || leads().then_some(()));
+    // It had stepped down in between.
+    let said = routers[0].process.said();
+    assert_eq!(said.matches("this router leads the cluster").count(), 2, "{said}");
+    let candidacies = other.children("/waiter/leader-latch").expect("listed");
+    assert_eq!(candidacies.len(), 1, "{candidacies:?}");
+}
+
+#[test]
 fn a_session_outlives_every_server_restarted_in_turn() {
     let mut ensemble = Ensemble::start(3);
-    let routers = ensemble.routers(1, &["--scheduler", "none"]);
+    // A client is given up after a third of a session without an answer; servers that vote on a
+    // busy machine take more than a second.
+    let mut flags = ensemble.flags();
+    let at = flags.iter().position(|it| it == "--zookeeper-session-ms").expect("it is there");
+    flags[at + 1] = "10000".to_owned();
+    flags.extend(["--scheduler".to_owned(), "none".to_owned()]);
+    let routers = [Router::start(&flags.iter().map(String::as_str).collect::<Vec<_>>())];
+    until_members(&[&routers[0]]);
     let before = epoch(&routers[0]);
     for at in 0..3 {
         ensemble.kill(at);
@@ -249,8 +291,11 @@ fn a_leader_that_is_cut_off_has_ended_before_curator_leads() {
     curator.until("Curator sees the router", |it| it.starts_with("cache ") && it.contains(&id));
     until("the router sees Curator's", PATIENCE, || {
         let page = router.page("/state/cluster");
-        page["members"].to_string().contains("jvm-1").then_some(())
+        page["strangers"].to_string().contains("jvm-1").then_some(())
     });
+    // It does not know the secret: no slots are for it to give out.
+    until_members(&[&router]);
+    assert_eq!(router.metric("waiter_cluster_strangers"), 1.0);
     hold.hold();
     let mut led_last = curator.millis();
     let led = until("Curator leads", PATIENCE, || {

@@ -1,10 +1,12 @@
 //! What routers keep in ZooKeeper: where Curator looks for them, and descriptions that all find,
-//! which `waiter store` moves.
+//! which `waiter store` moves, and which are forgotten when nothing lists them any more.
 
 use crate::marathon::service;
 use crate::stage::{Cluster, Ensemble, PATIENCE, Process, until, until_members};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+use waiter::control::store::{Expect, Keys, Library, Listing, Shared, Store};
 
 /// Runs the program to its end: its exit code, and what it said.
 fn run(arguments: &[&str]) -> (Option<i32>, String) {
@@ -73,4 +75,29 @@ fn descriptions_are_shared_encrypted_and_moved() {
     assert!(code == Some(0) && said.contains("stored 0 values; 1 were there"), "{said}");
     let (code, said) = run(&["store", "export", "--zookeeper", "127.0.0.1:1", &sealed]);
     assert!(code == Some(1) && said.contains("no server can be reached"), "{said}");
+}
+
+#[test]
+fn what_nothing_lists_for_long_is_forgotten_unless_it_is_written_again() {
+    let ensemble = Ensemble::start(1);
+    let servers: Vec<String> = ensemble.places().split(',').map(str::to_owned).collect();
+    let store = Shared::new(servers.clone(), Duration::from_secs(5), "/w", Keys::default());
+    let keys = ["^A#listed", "^A#old", "^A#begun", "^B#another-kind"];
+    for key in keys {
+        store.put(key, b"{}", Expect::Absent).expect("new");
+    }
+    let has = |key: &str| store.get(key).expect("works").is_some();
+    // 360 of these are 18 seconds.
+    let brief = Shared::new(servers, Duration::from_millis(50), "/w", Keys::default());
+    let read = Box::new(|_: &[u8]| Err("nothing is read".to_owned()));
+    let library = Library::start(brief, read, Box::new(|_, _| {})).expect("a thread");
+    let listed = [keys[0].to_owned()].into();
+    library.listed(Some(Listing { kind: "^A#".to_owned(), keys: listed }));
+    until("it is forgotten", PATIENCE * 3, || {
+        // Whoever starts a service again writes its description.
+        store.put(keys[2], b"{}", Expect::Anything).expect("written");
+        (!has(keys[1])).then_some(())
+    });
+    assert!([keys[0], keys[2], keys[3]].into_iter().all(has));
+    library.listed(None);
 }

@@ -1,17 +1,26 @@
 //! Services that another router has described: what runs them lists them here too, and their owner
 //! may be this router, though nobody has asked it for one.
+//!
+//! Must hold: of each stranger at most one question is under way, and each that was in vain doubles
+//! the pause before the next; a list that is too long leaves out new strangers, never known ones.
 
 use crate::base::ids::ServiceId;
 use crate::base::time::{Date, Duration, Instant};
 use crate::control::plane::Plane;
 use crate::control::shelf;
-use crate::control::store::Keep;
+use crate::control::store::{Keep, Listing};
 use crate::core::fact::{Runner, ServiceFact};
 use crate::core::service::Description;
+use crate::mesh::clock;
+use std::collections::HashSet;
 use std::sync::Arc;
 
-/// A description that was not found is looked for again after this.
-const AGAIN: Duration = Duration::from_secs(2);
+/// A description that was not found is looked for again after this, which doubles, and at the most.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+/// How often the library is told what is listed.
+const LISTING_EVERY: Duration = Duration::from_secs(5);
+/// One complaint in this time that there are too many.
+const SAY_CROWD_EVERY: Duration = Duration::from_secs(60);
 /// Services without a description that are remembered.
 const STRANGERS_MAX: usize = 100_000;
 
@@ -19,7 +28,37 @@ const STRANGERS_MAX: usize = 100_000;
 #[derive(Debug)]
 pub(super) struct Stranger {
     fact: ServiceFact,
-    asked: Instant,
+    asking: Asking,
+}
+
+/// A question that is asked again and again.
+#[derive(Debug)]
+struct Asking {
+    /// When it is next asked; none: it is under way.
+    next: Option<Instant>,
+    pause: Duration,
+}
+
+impl Asking {
+    /// It is asked now.
+    fn begun() -> Self {
+        Self { next: None, pause: AGAIN.0 }
+    }
+
+    /// Whether it is to be asked now; then it is under way.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let due = self.next.is_some_and(|it| it <= now);
+        if due {
+            self.next = None;
+        }
+        due
+    }
+
+    /// It was in vain.
+    fn missed(&mut self, now: Instant) {
+        self.next = Some(now + self.pause);
+        self.pause = (self.pause * 2).min(AGAIN.1);
+    }
 }
 
 impl Plane {
@@ -47,22 +86,25 @@ impl Plane {
             return;
         };
         if whole {
-            cluster.strangers.retain(|id, _| facts.iter().any(|it| it.id == *id));
+            let listed: HashSet<&ServiceId> = facts.iter().map(|it| &it.id).collect();
+            cluster.strangers.retain(|id, _| listed.contains(id));
         }
         gone.iter().for_each(|id| {
             cluster.strangers.remove(id);
         });
         for fact in facts {
-            let known = self.aggregator.description(&fact.id).is_some();
-            if known || cluster.strangers.len() >= STRANGERS_MAX {
+            if self.aggregator.description(&fact.id).is_some() {
                 cluster.strangers.remove(&fact.id);
-                continue;
-            }
-            let asked = cluster.strangers.get(&fact.id).map(|it| it.asked);
-            let stranger = Stranger { fact: fact.clone(), asked: asked.unwrap_or(now) };
-            cluster.strangers.insert(fact.id.clone(), stranger);
-            if asked.is_none() {
+            } else if let Some(known) = cluster.strangers.get_mut(&fact.id) {
+                known.fact = fact.clone();
+            } else if cluster.strangers.len() < STRANGERS_MAX {
+                let stranger = Stranger { fact: fact.clone(), asking: Asking::begun() };
+                cluster.strangers.insert(fact.id.clone(), stranger);
                 cluster.ways.library.fetch(fact.id.clone(), shelf::key_of(&fact.id));
+            } else if cluster.said_crowd.is_none_or(|at| now - at >= SAY_CROWD_EVERY) {
+                cluster.said_crowd = Some(now);
+                let first = fact.id.as_str();
+                tracing::warn!(first, "too many services without a description; some are left out");
             }
         }
     }
@@ -71,11 +113,28 @@ impl Plane {
     pub(super) fn ask_again(&mut self, now: Instant) {
         let Some(cluster) = &mut self.cluster else { return };
         for (id, stranger) in &mut cluster.strangers {
-            if now - stranger.asked >= AGAIN {
-                stranger.asked = now;
+            if stranger.asking.is_due(now) {
                 cluster.ways.library.fetch(id.clone(), shelf::key_of(id));
             }
         }
+    }
+
+    /// The library forgets what is listed nowhere for long, if this router leads: it is told what
+    /// is listed, or known here to begin.
+    pub(super) fn say_listed(&mut self, now: Instant) {
+        let Some(cluster) = &mut self.cluster else { return };
+        if now < cluster.next_listing {
+            return;
+        }
+        cluster.next_listing = now + LISTING_EVERY;
+        if !cluster.leads(now) || !self.runners.is_sure(Runner::Marathon) {
+            return cluster.ways.library.listed(None);
+        }
+        let known = self.aggregator.states().map(|(id, _)| id);
+        let all = known.chain(cluster.strangers.keys()).chain(self.creating.iter());
+        let keys = all.map(shelf::key_of).collect();
+        let kind = shelf::key_of(&ServiceId::new(""));
+        cluster.ways.library.listed(Some(Listing { kind, keys }));
     }
 
     /// The description of a service was found, or was not.
@@ -85,8 +144,13 @@ impl Plane {
         description: Option<Arc<Description>>,
         date: Date,
     ) {
-        let Some(description) = description else { return };
         let Some(cluster) = &mut self.cluster else { return };
+        let Some(description) = description else {
+            if let Some(stranger) = cluster.strangers.get_mut(id) {
+                stranger.asking.missed(clock::now());
+            }
+            return;
+        };
         let stranger = cluster.strangers.remove(id);
         if self.aggregator.description(id).is_some() {
             return;
@@ -97,5 +161,27 @@ impl Plane {
         if let Some(stranger) = stranger {
             self.aggregator.changed(Runner::Marathon, vec![stranger.fact], &[], date);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stranger_is_asked_for_once_at_a_time_and_less_and_less_often() {
+        let mut it = Asking::begun();
+        let at = |secs: u64| Instant(secs * 1_000_000_000);
+        assert!(!it.is_due(at(1000)), "the first question is under way");
+        let mut pauses = Vec::new();
+        let mut now = 0;
+        for _ in 0..8 {
+            it.missed(at(now));
+            let due = (now..).find(|secs| it.is_due(at(*secs))).expect("some time");
+            pauses.push(due - now);
+            now = due;
+            assert!(!it.is_due(at(now + 1000)), "one at a time");
+        }
+        assert_eq!(pauses, [2, 4, 8, 16, 32, 60, 60, 60]);
     }
 }

@@ -58,6 +58,9 @@ impl Plane {
         let asked = match self.mutations.get(&service) {
             Some(Mutation::Asking(asked)) if known => asked.clone(),
             _ => {
+                if known {
+                    cluster.kills.remove(instance); // something else became of the service
+                }
                 cluster.peers.kill_over(order);
                 return;
             }

@@ -4,12 +4,15 @@
 use crate::base::ids::{InstanceId, RouterId, ServiceId};
 use crate::base::time::{Date, Duration, Instant, millis};
 use crate::control::cluster::descriptions::Stranger;
+use crate::control::cluster::links::Status;
 use crate::control::cluster::{Ask, Seen, Tell};
 use crate::control::store::Library;
 use crate::core::catalogue;
 use crate::core::peers::counters::Exchange;
 use crate::core::peers::{Effect, Isolated, Lease, Member, Peers, Settings};
+use crate::core::service::Runners;
 use crate::mesh::Fence;
+use arc_swap::ArcSwap;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
@@ -28,6 +31,8 @@ pub struct Terms {
     pub isolated: Isolated,
     /// Whether slots are also lent ahead of demand.
     pub balanced: bool,
+    /// What runs services here: those of the local scheduler are of this host alone.
+    pub runners: Runners,
     /// The session that is asked for.
     pub session: Duration,
 }
@@ -38,6 +43,8 @@ pub struct Ways {
     pub ask: Sender<Ask>,
     /// To the one that keeps the connections to the other routers.
     pub tell: Box<dyn Fn(Tell) + Send>,
+    /// How those connections are.
+    pub status: Arc<ArcSwap<Status>>,
     /// To the descriptions that routers share.
     pub library: Library,
     /// Until when the schedulers may be given orders.
@@ -66,11 +73,18 @@ pub struct Cluster {
     pub(super) closing: HashMap<ServiceId, Instant>,
     /// Instances of which this router states the health.
     pub(super) stated: HashSet<InstanceId>,
-    /// Services whose counters are stated.
-    pub(super) tallied: HashSet<ServiceId>,
+    /// Services whose counters are stated, and whether a request pressed then.
+    pub(super) tallied: HashMap<ServiceId, bool>,
     /// Services that are listed here and were described elsewhere.
     pub(super) strangers: HashMap<ServiceId, Stranger>,
+    /// When it was last said that there are too many of those.
+    pub(super) said_crowd: Option<Instant>,
     pub(super) next_telling: Instant,
+    /// When something is told that cannot wait for it.
+    pub(super) next_word: Instant,
+    pub(super) last_word: Instant,
+    /// When the library is next told what is listed.
+    pub(super) next_listing: Instant,
     /// The epoch in which the connections were last said.
     pub(super) connected: u64,
     pub(super) session: Option<Duration>,
@@ -80,6 +94,8 @@ pub struct Cluster {
     /// The other routers of which the counters are stale, as was last said.
     pub(super) stale: Vec<RouterId>,
     pub(super) led: bool,
+    /// It is to end: it gives up the lead, and does not take it again.
+    pub(super) is_leaving: bool,
     /// When the wait for others ends, at the end.
     pub(super) leaves_by: Option<Instant>,
     pub(super) has_left: bool,
@@ -98,15 +114,20 @@ impl Cluster {
             kills: HashMap::new(),
             closing: HashMap::new(),
             stated: HashSet::new(),
-            tallied: HashSet::new(),
+            tallied: HashMap::new(),
             strangers: HashMap::new(),
+            said_crowd: None,
             next_telling: now,
+            next_word: Instant(u64::MAX),
+            last_word: now,
+            next_listing: now,
             connected: 0,
             session: None,
             seen: None,
             lost: Some((date, "ZooKeeper has not been reached yet".to_owned())),
             stale: Vec::new(),
             led: false,
+            is_leaving: false,
             leaves_by: None,
             has_left: false,
             terms,
@@ -116,7 +137,47 @@ impl Cluster {
 
     /// Whether this router may decide now for services that routers share.
     pub(in crate::control) fn leads(&self, now: Instant) -> bool {
-        self.leaves_by.is_none() && self.lease.leads(self.size(), now)
+        !self.is_leaving && self.lease.leads(self.size(), now)
+    }
+
+    /// A round trip that began then has proved whether this router is the first candidate.
+    pub(super) fn proves(&mut self, is_first: bool, began: Instant) {
+        self.lease.round_trip(began, is_first && !self.is_leaving);
+    }
+
+    /// It is about to register, perhaps anew on the same session: its candidacy, by which it may
+    /// lead, is then replaced by one behind all others.
+    pub(super) fn registers(&mut self, now: Instant) {
+        self.peers.registering(now);
+        self.lease.round_trip(now, false);
+        self.put_right(now);
+    }
+
+    /// Nothing is proved any more: at once, not at the end of the turn.
+    pub(super) fn steps_down(&mut self, now: Instant) {
+        self.lease.lost();
+        self.put_right(now);
+    }
+
+    /// There is no session, for this reason, which may be another one than before.
+    pub(super) fn misses(&mut self, why: String, date: Date) {
+        let is_told = self.lost.as_ref().is_some_and(|(_, told)| *told == why);
+        if !is_told {
+            tracing::warn!(
+                why,
+                "ZooKeeper is lost; requests are served on with what is known, nothing is scaled \
+                 that routers share"
+            );
+        }
+        let since = self.lost.as_ref().map_or(date, |(since, _)| *since);
+        self.lost = Some((since, why));
+    }
+
+    /// It steps down before its candidacy is given up.
+    pub(super) fn leaves(&mut self, now: Instant) {
+        self.is_leaving = true;
+        self.steps_down(now);
+        let _ = self.ways.ask.send(Ask::Leave); // a thread that has ended left long ago
     }
 
     /// Members, with this router.
@@ -142,9 +203,18 @@ impl Cluster {
         let ago = |at: Instant| Date(date.0.saturating_sub(millis(now - at)));
         let leads = self.leads(now);
         let first = self.seen.as_ref().and_then(|it| it.first.clone());
+        let links = self.ways.status.load();
         let peers = self.peers.peers(now).into_iter().map(|status| {
             let lag = self.counters.lag(&status.router, now);
-            catalogue::Peer { status, lag }
+            let reached = links.routers.iter().find(|it| it.id == status.router);
+            let link = reached.and_then(|it| it.link);
+            catalogue::Peer {
+                lag,
+                last_error: reached.and_then(|it| it.last_error.clone()),
+                connected: link.map(|it| ago(it.since)),
+                bytes: link.map_or((0, 0), |it| it.bytes),
+                status,
+            }
         });
         let (lent, borrowed) = self.peers.loans();
         catalogue::Cluster {
@@ -164,11 +234,91 @@ impl Cluster {
             away: self.peers.is_away(),
             unproven: self.peers.unproven(),
             members,
+            strangers: self.seen.as_ref().map(|it| it.strangers.clone()).unwrap_or_default(),
+            refused: links.refused.named(),
+            runners: self.terms.runners.clone(),
             peers: peers.collect(),
             lent,
             borrowed,
             balanced: self.terms.balanced,
             stops_alone: self.terms.isolated == Isolated::Stop,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::store::{Keys, Shared};
+    use std::sync::mpsc::{Receiver, channel};
+
+    const SESSION: Duration = Duration::from_secs(6);
+
+    fn at(millis: u64) -> Instant {
+        Instant(millis * 1_000_000)
+    }
+
+    /// A router that has been the first candidate since 1 s, and what it has asked of its session.
+    fn leader() -> (Cluster, Fence, Receiver<Ask>) {
+        let (ask, asked) = channel();
+        let store = Shared::new(Vec::new(), SESSION, "/w", Keys::default());
+        let read = Box::new(|_: &[u8]| Err("nothing is read".to_owned()));
+        let library = Library::start(store, read, Box::new(|_, _| {})).expect("a thread");
+        let right = Fence::default();
+        let ways = Ways {
+            ask,
+            tell: Box::new(|_| {}),
+            status: Arc::default(),
+            library,
+            right: right.clone(),
+        };
+        let terms = Terms {
+            name: "c".into(),
+            me: RouterId::new("r"),
+            min_routers: 0,
+            isolated: Isolated::Serve,
+            balanced: true,
+            runners: Runners::default(),
+            session: SESSION,
+        };
+        let mut it = Cluster::new(terms, ways, (at(0), Date(0)));
+        it.lease.granted(SESSION);
+        it.proves(true, at(1000));
+        it.put_right(at(1000));
+        assert!(it.leads(at(4999)) && right.get() == at(5000));
+        (it, right, asked)
+    }
+
+    #[test]
+    fn it_has_stepped_down_before_it_gives_up_its_candidacy() {
+        let (mut it, right, asked) = leader();
+        it.leaves(at(1001));
+        assert!(matches!(asked.try_recv(), Ok(Ask::Leave)));
+        assert!(!it.leads(at(1001)) && right.get() == Instant(0));
+        // What a round trip proves that was under way does not bring it back, nor a new session.
+        it.proves(true, at(1002));
+        it.lease.granted(SESSION);
+        it.proves(true, at(1003));
+        it.put_right(at(1003));
+        assert!(!it.leads(at(1003)) && right.get() == Instant(0));
+        assert_eq!(it.lease.order(Duration::ZERO, 1, at(1003)), None);
+    }
+
+    #[test]
+    fn it_has_stepped_down_before_its_session_is_ended() {
+        let (mut it, right, _asked) = leader();
+        it.steps_down(at(1001));
+        assert!(!it.leads(at(1001)) && right.get() == Instant(0));
+        it.proves(true, at(1002));
+        assert!(!it.leads(at(1002)), "of which session?");
+    }
+
+    #[test]
+    fn who_registers_anew_on_the_same_session_leads_only_when_it_is_first_again() {
+        let (mut it, right, _asked) = leader();
+        it.registers(at(1001));
+        assert!(!it.leads(at(1001)) && right.get() == Instant(0));
+        it.proves(true, at(1500));
+        assert!(it.leads(at(1501)));
     }
 }

@@ -31,8 +31,9 @@ pub enum Said {
     Granted(Duration),
     /// A round trip on that session succeeded.
     Seen(Box<Seen>),
-    /// There is no session; why. Another is being sought.
-    Lost(String),
+    /// There is no session; why. Another is being sought. What is left of the session is ended only
+    /// when this is answered, so that nobody else leads before this router does not.
+    Lost(String, SyncSender<()>),
     /// The node of this router is removed, as was asked for.
     Left,
 }
@@ -43,6 +44,8 @@ pub enum Said {
 pub struct Seen {
     /// The members and the roster.
     pub view: View,
+    /// Who is registered, and is not proved to be a router of this cluster.
+    pub strangers: Vec<Member>,
     /// When the round trip began.
     pub began: Instant,
     /// The router whose candidacy is the oldest, if there is any.

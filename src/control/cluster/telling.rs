@@ -3,7 +3,7 @@
 //! Each router checks the instances it owns, and states what it found. Of the others' it believes
 //! their owner, while that is a member and heard of; else it checks itself.
 
-use crate::base::ids::{InstanceId, ServiceId};
+use crate::base::ids::{InstanceId, RouterId, ServiceId};
 use crate::base::time::{Date, Duration, Instant, millis};
 use crate::control::books::Book;
 use crate::control::cluster::Tell;
@@ -12,11 +12,16 @@ use crate::control::plane::Plane;
 use crate::core::aggregator::State;
 use crate::core::autoscaler::Demand;
 use crate::core::catalogue::{Distribution, Done};
-use crate::core::peers::counters::{Fact, STALE_AFTER, Tally};
+use crate::core::peers::counters::{Counters, Fact, STALE_AFTER, Tally};
+use crate::mesh::clock;
 use std::sync::Arc;
 
 /// Time between two tellings.
 const EVERY: Duration = Duration::from_secs(1);
+/// And between two words on requests that wait too long, which do not wait for a telling.
+const WORD_EVERY: Duration = Duration::from_millis(100);
+/// From then on whoever leads scales for a request that waits.
+const PRESSING_MS: u32 = 200;
 
 /// What was asked of a service, here or on all routers.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,8 +54,38 @@ impl Plane {
             return;
         }
         if let Some((cluster, book)) = self.cluster.as_mut().zip(self.books.get(service)) {
-            cluster.counters.state(Fact::Tally(service.clone(), Some(tally(book))));
-            cluster.tallied.insert(service.clone());
+            let tally = tally(book);
+            cluster.counters.state(Fact::Tally(service.clone(), Some(tally)));
+            let presses = tally.waiting > 0 && tally.oldest_ms > PRESSING_MS;
+            let pressed = cluster.tallied.insert(service.clone(), presses);
+            if presses && pressed != Some(true) {
+                cluster.next_word = cluster.next_word.min(cluster.last_word + WORD_EVERY);
+            }
+        }
+    }
+
+    /// A request has begun to press: whoever leads hears of it now.
+    pub(super) fn tell_at_once(&mut self, now: Instant) {
+        if let Some(cluster) = &mut self.cluster {
+            cluster.send_counters(now);
+        }
+    }
+
+    /// Another router tells what changed there. Where requests wait this router scales now, if it
+    /// leads.
+    pub(super) fn heard_counters(&mut self, from: &RouterId, counters: Counters, now: Instant) {
+        let Some(cluster) = &mut self.cluster else { return };
+        let mut waiting = Vec::new();
+        if cluster.leads(now) {
+            let of = |it: &Fact| match it {
+                Fact::Tally(service, Some(tally)) if tally.waiting > 0 => Some(service.clone()),
+                _ => None,
+            };
+            waiting.extend(counters.facts.iter().filter_map(of));
+        }
+        cluster.counters.heard(from, counters, now);
+        for service in waiting {
+            self.urgent(&service, now, clock::date());
         }
     }
 
@@ -65,17 +100,13 @@ impl Plane {
         let Some(cluster) = &mut self.cluster else { return };
         cluster.next_telling = now + EVERY;
         let books = &self.books;
-        let gone = cluster.tallied.extract_if(|it| books.get(it).is_none());
-        for service in gone {
+        let gone = cluster.tallied.extract_if(|it, _| books.get(it).is_none());
+        for (service, _) in gone {
             cluster.counters.state(Fact::Tally(service, None));
         }
-        let members: Vec<_> = cluster.peers.members().1.map(|it| it.id.clone()).collect();
-        for id in members {
-            if let Some(counters) = cluster.counters.document(&id) {
-                (cluster.ways.tell)(Tell::Counters(id, Box::new(counters)));
-            }
-        }
+        cluster.send_counters(now);
         cluster.say_stale(now);
+        self.say_listed(now);
     }
 
     /// States the health of what is owned, and takes over what the owners of the others say.
@@ -145,6 +176,17 @@ impl Plane {
 }
 
 impl Cluster {
+    /// What changed goes to all members.
+    fn send_counters(&mut self, now: Instant) {
+        (self.last_word, self.next_word) = (now, Instant(u64::MAX));
+        let members: Vec<_> = self.peers.members().1.map(|it| it.id.clone()).collect();
+        for id in members {
+            if let Some(counters) = self.counters.document(&id) {
+                (self.ways.tell)(Tell::Counters(id, Box::new(counters)));
+            }
+        }
+    }
+
     /// What the owner of an instance says of its health, if that is another router which is heard.
     fn believed(&self, instance: &InstanceId, now: Instant) -> Option<bool> {
         let owner = self.peers.owner(instance)?;

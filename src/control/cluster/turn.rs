@@ -31,6 +31,8 @@ impl Plane {
         self.close_services(now);
         if self.cluster.as_ref().is_some_and(|it| now >= it.next_telling) {
             self.tell_others(now, date);
+        } else if self.cluster.as_ref().is_some_and(|it| now >= it.next_word) {
+            self.tell_at_once(now);
         }
         let Some(cluster) = &mut self.cluster else { return };
         cluster.put_right(now);
@@ -49,7 +51,7 @@ impl Plane {
     /// How long the next turn can wait.
     pub(in crate::control) fn cluster_nap(&self, now: Instant) -> Duration {
         let Some(cluster) = &self.cluster else { return Duration::MAX };
-        cluster.peers.wakeup().min(cluster.next_telling) - now
+        cluster.peers.wakeup().min(cluster.next_telling).min(cluster.next_word) - now
     }
 
     /// Whether routers share the instances of a service that is described so.
@@ -102,7 +104,7 @@ impl Plane {
         let Some(cluster) = &mut self.cluster else { return };
         match said {
             Said::Registering(may) => {
-                cluster.peers.registering(now);
+                cluster.registers(now);
                 let _ = may.send(()); // who asked waits, or has given up
             }
             Said::Granted(session) => {
@@ -115,7 +117,7 @@ impl Plane {
                 let me = &cluster.terms.me;
                 let is_member = seen.view.members.iter().any(|it| it.id == *me);
                 let is_first = is_member && seen.first.as_ref() == Some(me);
-                cluster.lease.round_trip(seen.began, is_first);
+                cluster.proves(is_first, seen.began);
                 cluster.peers.zookeeper(&seen.view, seen.began, now);
                 if let Some((since, _)) = cluster.lost.take() {
                     let lasted = date.since(since);
@@ -124,17 +126,11 @@ impl Plane {
                 cluster.seen = Some(seen);
                 cluster.connected = 0;
             }
-            Said::Lost(why) => {
-                cluster.lease.lost();
+            Said::Lost(why, heard) => {
                 cluster.session = None;
-                if cluster.lost.is_none() {
-                    tracing::warn!(
-                        why,
-                        "ZooKeeper is lost; requests are served on with what is known, nothing is \
-                         scaled that routers share"
-                    );
-                    cluster.lost = Some((date, why));
-                }
+                cluster.steps_down(now);
+                let _ = heard.send(()); // who asked waits, or has given up
+                cluster.misses(why, date);
             }
             Said::Left => cluster.has_left = true,
         }
@@ -147,11 +143,7 @@ impl Plane {
             Heard::Document(from, document) => {
                 self.with_peers(|peers, effects| peers.heard(&from, *document, now, effects));
             }
-            Heard::Counters(from, counters) => {
-                if let Some(cluster) = &mut self.cluster {
-                    cluster.counters.heard(&from, *counters, now);
-                }
-            }
+            Heard::Counters(from, counters) => self.heard_counters(&from, *counters, now),
         }
     }
 
@@ -259,7 +251,7 @@ impl Plane {
     pub(in crate::control) fn leave(&mut self) {
         let Some(cluster) = &mut self.cluster else { return };
         cluster.peers.leave();
-        let _ = cluster.ways.ask.send(Ask::Leave); // a thread that has ended left long ago
+        cluster.leaves(clock::now());
     }
 
     /// Whether the cluster lets this router go: nothing it gave or took is left, or nobody answers.

@@ -3,13 +3,18 @@
 //!
 //! What cannot be kept now is kept later, the newest value of a key only. What is not found is told
 //! as not found; whoever needs it asks again.
+//!
+//! On the router that leads it also forgets: a description whose service has been listed nowhere
+//! for 360 sessions (an hour, by default), and that nobody has written meanwhile, is removed, by
+//! its version. Whoever starts such a service again writes its description again, so a removal that
+//! comes too late fails.
 
 use super::{Expect, Keep, Shared, Store};
 use crate::base::ids::ServiceId;
 use crate::base::time::{Duration, Instant};
 use crate::core::service::Description;
 use crate::mesh::clock;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -20,10 +25,25 @@ use std::thread::Builder;
 const PAUSE: Duration = Duration::from_secs(1);
 /// Values that wait to be kept; more are dropped, the first first.
 const WAITING_MAX: usize = 10_000;
+/// Buckets that are looked through at a time, while nobody asks for anything.
+const BUCKETS: usize = 16;
+/// Sessions between two looks at all descriptions, and those for which one must be unlisted.
+const LOOK_SESSIONS: u32 = 5;
+const FORGET_SESSIONS: u32 = 360;
 
 enum Task {
     Keep(Keep),
     Fetch(ServiceId, String),
+    Listed(Option<Listing>),
+}
+
+/// The keys that are needed, of all that begin so.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// How keys begin that may be forgotten.
+    pub kind: String,
+    /// Those that may not.
+    pub keys: HashSet<String>,
 }
 
 /// Reads a description from what is stored.
@@ -47,7 +67,9 @@ impl Library {
     /// It cannot be started.
     pub fn start(store: Shared, read: Read, tell: Tell) -> io::Result<Self> {
         let (tasks, given) = channel();
-        let keeper = Librarian { store, read, tell, waiting: BTreeMap::new(), failed: false };
+        let sweep = Sweep::new(store.session());
+        let waiting = BTreeMap::new();
+        let keeper = Librarian { store, read, tell, waiting, failed: false, listed: None, sweep };
         Builder::new().name("library".into()).spawn(move || keeper.run(&given))?;
         Ok(Self(tasks))
     }
@@ -61,6 +83,11 @@ impl Library {
     pub fn fetch(&self, service: ServiceId, key: String) {
         let _ = self.0.send(Task::Fetch(service, key)); // as above
     }
+
+    /// What is stored under other keys is forgotten in time; none: not by this router.
+    pub fn listed(&self, listing: Option<Listing>) {
+        let _ = self.0.send(Task::Listed(listing)); // as above
+    }
 }
 
 struct Librarian {
@@ -69,13 +96,54 @@ struct Librarian {
     tell: Tell,
     waiting: BTreeMap<String, Option<Vec<u8>>>,
     failed: bool,
+    listed: Option<Listing>,
+    sweep: Sweep,
+}
+
+/// What was seen of descriptions that are not listed.
+#[derive(Debug)]
+struct Sweep {
+    session: Duration,
+    /// Buckets that are still to be looked through, and when the next look at all begins.
+    left: Vec<String>,
+    next: Instant,
+    /// The version at which a key was first seen unlisted, and when.
+    unlisted: HashMap<String, (u64, Instant)>,
+}
+
+impl Sweep {
+    fn new(session: Duration) -> Self {
+        Self { session, left: Vec::new(), next: Instant(0), unlisted: HashMap::new() }
+    }
+
+    /// How long nothing is to be looked at.
+    fn nap(&self, now: Instant) -> Duration {
+        if self.left.is_empty() { self.next - now } else { Duration::ZERO }
+    }
+
+    /// A key that is not listed has this version. Whether it is to be forgotten.
+    fn saw(&mut self, key: &str, version: u64, now: Instant) -> bool {
+        match self.unlisted.get(key) {
+            Some((known, since)) if *known == version => {
+                now - *since >= self.session * FORGET_SESSIONS
+            }
+            // New, or written meanwhile: somebody has begun it.
+            _ => {
+                self.unlisted.insert(key.to_owned(), (version, now));
+                false
+            }
+        }
+    }
 }
 
 impl Librarian {
     fn run(mut self, given: &Receiver<Task>) {
         let mut next = Instant(0);
         loop {
-            let idle = self.store.tend_every();
+            let idle = match &self.listed {
+                Some(_) => self.store.tend_every().min(self.sweep.nap(clock::now())),
+                None => self.store.tend_every(),
+            };
             let nap = if self.waiting.is_empty() { idle } else { next - clock::now() };
             match given.recv_timeout(nap.min(idle)) {
                 Ok(Task::Keep(keep)) => {
@@ -85,7 +153,8 @@ impl Librarian {
                     self.waiting.insert(keep.key, keep.value);
                 }
                 Ok(Task::Fetch(service, key)) => self.fetch(service, &key),
-                Err(RecvTimeoutError::Timeout) => self.store.tend(),
+                Ok(Task::Listed(listing)) => self.heard_listed(listing),
+                Err(RecvTimeoutError::Timeout) => self.idle(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             if clock::now() >= next && !self.keep_all() {
@@ -118,6 +187,51 @@ impl Librarian {
             }
         }
         true
+    }
+
+    fn heard_listed(&mut self, listing: Option<Listing>) {
+        match &listing {
+            Some(it) => self.sweep.unlisted.retain(|key, _| !it.keys.contains(key)),
+            None => self.sweep = Sweep::new(self.store.session()),
+        }
+        self.listed = listing;
+    }
+
+    /// Nobody asks for anything.
+    fn idle(&mut self) {
+        self.store.tend();
+        let now = clock::now();
+        if self.listed.is_none() || self.sweep.nap(now) > Duration::ZERO {
+            return;
+        }
+        if let Err(error) = self.look_through(now) {
+            self.said(Some(&error.to_string()));
+            self.sweep.left.clear();
+        }
+    }
+
+    /// Some buckets more, or the next look at all of them begins.
+    fn look_through(&mut self, now: Instant) -> Result<(), super::StoreError> {
+        let Some(listed) = &self.listed else { return Ok(()) };
+        if self.sweep.left.is_empty() {
+            self.sweep.next = now + self.sweep.session * LOOK_SESSIONS;
+            self.sweep.left = self.store.buckets()?;
+        }
+        for bucket in self.sweep.left.split_off(self.sweep.left.len().saturating_sub(BUCKETS)) {
+            for (key, version) in self.store.versions_in(&bucket)? {
+                let is_needed = !key.starts_with(&listed.kind) || listed.keys.contains(&key);
+                if is_needed || !self.sweep.saw(&key, version, now) {
+                    continue;
+                }
+                match self.store.delete(&key, Expect::Version(version)) {
+                    Ok(()) => tracing::info!(key, "a description is forgotten: nothing lists it"),
+                    Err(super::StoreError::Conflict(_)) => {} // somebody has just begun it
+                    Err(error) => return Err(error),
+                }
+                self.sweep.unlisted.remove(&key);
+            }
+        }
+        Ok(())
     }
 
     fn fetch(&mut self, service: ServiceId, key: &str) {
@@ -153,5 +267,21 @@ impl Librarian {
             _ => {}
         }
         self.failed = why.is_some();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_unlisted_and_unwritten_for_long_is_forgotten() {
+        let mut sweep = Sweep::new(Duration::from_secs(10));
+        let at = |secs: u64| Instant(secs * 1_000_000_000);
+        assert!(!sweep.saw("a", 1, at(0)) && !sweep.saw("b", 4, at(0)));
+        assert!(!sweep.saw("a", 1, at(3599)), "not yet");
+        assert!(!sweep.saw("b", 5, at(3599)), "somebody wrote it");
+        assert!(sweep.saw("a", 1, at(3600)) && !sweep.saw("b", 5, at(3600)));
+        assert!(sweep.saw("b", 5, at(7199)));
     }
 }

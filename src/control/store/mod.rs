@@ -12,7 +12,7 @@ mod zookeeper;
 
 pub use embedded::Embedded;
 pub use keeper::{Keep, Keeper};
-pub use library::Library;
+pub use library::{Library, Listing};
 pub use sealed::Keys;
 pub use zookeeper::Shared;
 

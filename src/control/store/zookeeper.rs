@@ -22,6 +22,7 @@ const KEY_BYTES_MAX: usize = 512;
 #[derive(Debug)]
 pub struct Shared {
     client: RefCell<Client>,
+    session: Duration,
     root: String,
     keys: Keys,
 }
@@ -31,6 +32,7 @@ impl Shared {
     pub fn new(servers: Vec<String>, session: Duration, base: &str, keys: Keys) -> Self {
         Self {
             client: RefCell::new(Client::new(servers, session)),
+            session,
             root: format!("{base}/tokens"),
             keys,
         }
@@ -55,6 +57,41 @@ impl Shared {
     fn opened(&self, key: &str, value: &[u8], version: i32) -> Result<Stored, StoreError> {
         let value = self.keys.open(key, value).map_err(StoreError::Failed)?;
         Ok(Stored { value, version: version_of(version) })
+    }
+
+    /// The session that is asked for.
+    pub fn session(&self) -> Duration {
+        self.session
+    }
+
+    /// Where keys are, part by part.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn buckets(&self) -> Result<Vec<String>, StoreError> {
+        self.children(&self.root)
+    }
+
+    /// The keys of one part, with their versions, whether a key opens their values or not.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn versions_in(&self, bucket: &str) -> Result<Vec<(String, u64)>, StoreError> {
+        let mut found = Vec::new();
+        for key in self.children(&format!("{}/{bucket}", self.root))? {
+            let version = self.version_at(&format!("{}/{bucket}/{key}", self.root))?;
+            found.extend(version.map(|it| (key, version_of(it))));
+        }
+        Ok(found)
+    }
+
+    fn children(&self, path: &str) -> Result<Vec<String>, StoreError> {
+        let listed = self.client.borrow_mut().children(path);
+        match listed {
+            Ok(names) => Ok(names),
+            Err(Error::NoNode) => Ok(Vec::new()),
+            Err(error) => Err(failed(error)),
+        }
     }
 
     /// Keeps the session alive, if there is one.
@@ -161,14 +198,9 @@ impl Store for Shared {
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<(String, Stored)>, StoreError> {
-        let children = |path: &str| match self.client.borrow_mut().children(path) {
-            Ok(names) => Ok(names),
-            Err(Error::NoNode) => Ok(Vec::new()),
-            Err(error) => Err(failed(error)),
-        };
         let mut found = Vec::new();
-        for bucket in children(&self.root)? {
-            for key in children(&format!("{}/{bucket}", self.root))? {
+        for bucket in self.buckets()? {
+            for key in self.children(&format!("{}/{bucket}", self.root))? {
                 if key.starts_with(prefix)
                     && let Some(stored) = self.get(&key)?
                 {

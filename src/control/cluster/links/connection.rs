@@ -88,6 +88,8 @@ pub(super) struct Connection {
     /// When its present stage began, and when it was last heard.
     pub(super) since: Instant,
     pub(super) heard: Instant,
+    /// When the greeting began, which ends within its time, stage by stage or not.
+    pub(super) begun: Instant,
     place: String,
     inbox: Vec<u8>,
     outbox: Vec<u8>,
@@ -127,6 +129,7 @@ impl Connection {
             calls: false,
             since: now,
             heard: now,
+            begun: now,
             place,
             inbox: Vec::new(),
             outbox: Vec::new(),
@@ -177,6 +180,7 @@ impl Connection {
                 self.place
             );
             self.outbox.extend_from_slice(ask.as_bytes());
+            self.begun = own.now;
             self.goes_on(Stage::Asked, own.now);
         }
         self.write()

@@ -78,8 +78,8 @@ impl Links {
     }
 
     /// How things are, or were half a second ago.
-    pub fn status(&self) -> Arc<Status> {
-        self.shown.load_full()
+    pub fn shown(&self) -> Arc<ArcSwap<Status>> {
+        self.shown.clone()
     }
 
     /// A way to tell it something.

@@ -32,8 +32,6 @@ pub struct Reached {
 pub struct Proven {
     /// When both sides had proved themselves.
     pub since: Instant,
-    /// This router called.
-    pub is_ours: bool,
     /// Whole frames that came, and that were begun.
     pub frames: (u64, u64),
     /// Bytes that came, and that left.
@@ -58,6 +56,18 @@ pub struct Refused {
 }
 
 impl Refused {
+    /// Each with the word for its cause.
+    pub fn named(&self) -> Vec<(&'static str, u64)> {
+        vec![
+            ("forged", self.forged),
+            ("skewed", self.skewed),
+            ("misdirected", self.misdirected),
+            ("malformed", self.malformed),
+            ("foreign", self.foreign),
+            ("crowded", self.crowded),
+        ]
+    }
+
     /// A connection was closed for this.
     pub(super) fn count(&mut self, fault: &Fault) {
         let counter = match fault {
@@ -76,6 +86,6 @@ impl Refused {
 
 impl Proven {
     pub(super) fn of(it: &Connection) -> Self {
-        Self { since: it.since, is_ours: it.calls, frames: it.frames, bytes: it.bytes }
+        Self { since: it.since, frames: it.frames, bytes: it.bytes }
     }
 }

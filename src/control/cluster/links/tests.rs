@@ -60,12 +60,12 @@ fn until_heard(from: &Side, (to, other): (&str, &Side), seq: u64) -> RouterId {
 
 fn until_shown(side: &Side, is_so: impl Fn(&Status) -> bool) {
     for _ in 0..400 {
-        if is_so(&side.links.status()) {
+        if is_so(&side.links.shown().load()) {
             return;
         }
         let _ = side.heard.recv_timeout(Duration::from_millis(20));
     }
-    panic!("{:?}", side.links.status());
+    panic!("{:?}", side.links.shown().load());
 }
 
 #[test]
@@ -168,4 +168,29 @@ fn who_is_not_known_yet_calls_seldom_and_is_heard_once_it_is() {
     }
     b.links.way().tell(Tell::Routers(vec![member("a", &a)]));
     assert_eq!(until_heard(&a, ("b", &b), 20).as_str(), "a");
+}
+
+#[test]
+fn callers_who_prove_nothing_keep_no_router_out() {
+    let (a, b) = (side("a", b"0123456789abcdef"), side("b", b"0123456789abcdef"));
+    let call = || TcpStream::connect(b.links.address()).expect("it listens");
+    let mut silent: Vec<TcpStream> = (0..100).map(|_| call()).collect();
+    introduce(&a, &b);
+    assert_eq!(until_heard(&a, ("b", &b), 1).as_str(), "a");
+    until_shown(&b, |it| it.refused.crowded >= 36);
+    // The first have gone for those who came later.
+    silent[0].set_read_timeout(Some(PATIENCE)).expect("a time");
+    assert_eq!(silent[0].read(&mut [0; 1]).ok(), Some(0));
+    // One who says a little at a time has no more time than the others.
+    let mut slow = call();
+    slow.set_read_timeout(Some(Duration::from_millis(50))).expect("a time");
+    let mut words = b"GET /waiter-peers HTTP/1.1\r\nx: ".iter().chain(std::iter::repeat(&b'y'));
+    let begun = crate::mesh::clock::now();
+    loop {
+        let word = *words.next().expect("without end");
+        if slow.write_all(&[word]).is_err() || matches!(slow.read(&mut [0; 1]), Ok(0)) {
+            break;
+        }
+    }
+    assert!(crate::mesh::clock::now() - begun < Duration::from_secs(4), "it was cut off");
 }

@@ -21,7 +21,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 
-/// TCP is open within this time, and both sides have proved themselves within the other.
+/// TCP is open within this time, and both sides have proved themselves within the other, from then
+/// on or from the call.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(1);
 const GREET_TIMEOUT: Duration = Duration::from_secs(2);
 /// A proven connection that says nothing for so long is closed; something comes every 100 ms.
@@ -216,15 +217,23 @@ impl Thread {
                     return self.listen(epoll::EventFlags::empty());
                 }
             };
-            let strangers = self.connections.values().filter(|it| !it.calls && !it.is_proven());
-            if strangers.count() >= STRANGERS_MAX {
-                self.refused.crowded += 1;
-                self.complain("strangers", "too many callers have not proved themselves");
-                continue; // it closes
-            }
+            self.make_room();
             if socket.set_nonblocking(true).is_ok() {
                 self.insert(Connection::called(socket, clock::now()));
             }
+        }
+    }
+
+    /// Too many callers that have not proved themselves: the one that had most time for it goes.
+    /// Routers need a few milliseconds, so they are served however many others call.
+    fn make_room(&mut self) {
+        let all = self.connections.iter();
+        let strangers = all.filter(|(_, it)| !it.calls && !it.is_proven()).map(|(id, _)| *id);
+        let (count, oldest) = strangers.fold((0, u64::MAX), |(n, id), it| (n + 1, id.min(it)));
+        if count >= STRANGERS_MAX {
+            self.connections.remove(&oldest);
+            self.refused.crowded += 1;
+            self.complain("strangers", "too many callers have not proved themselves");
         }
     }
 
@@ -431,7 +440,7 @@ fn is_late(it: &Connection, now: Instant) -> bool {
     match it.stage {
         Stage::Opening => now - it.since > OPEN_TIMEOUT,
         Stage::Proven(_) => now - it.heard > SILENCE_MAX,
-        _ => now - it.since > GREET_TIMEOUT,
+        _ => now - it.begun > GREET_TIMEOUT,
     }
 }
 

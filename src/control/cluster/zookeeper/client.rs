@@ -116,11 +116,16 @@ pub trait Verbs {
 }
 
 /// A client that begins a new life after each trouble.
+///
+/// A life that is given up is let go only when the next one is wanted, for its session is ended
+/// then, and whoever leads by it must have heard before that it is lost.
 #[derive(Debug)]
 pub struct Client {
     servers: Vec<String>,
     session: Duration,
     life: Option<Generation>,
+    /// The life before, which was given up.
+    spent: Option<Generation>,
     /// When another life may begin, and the pause before the one after that.
     next: Instant,
     pause: Duration,
@@ -130,7 +135,7 @@ impl Client {
     /// A client of these servers (`host:port`) that asks for sessions of this length. Nothing is
     /// connected yet.
     pub fn new(servers: Vec<String>, session: Duration) -> Self {
-        Self { servers, session, life: None, next: Instant(0), pause: PAUSE.0 }
+        Self { servers, session, life: None, spent: None, next: Instant(0), pause: PAUSE.0 }
     }
 
     /// The session at hand; another than before after each trouble.
@@ -138,11 +143,13 @@ impl Client {
     /// # Errors
     /// No server can be reached, or none grants a session; or it is too early to try again.
     pub fn session(&mut self) -> Result<Granted, Error> {
-        // One whose session expired while nobody asked has nothing left to lose.
-        drop(self.life.take_if(|it| !it.is_whole()));
+        if self.life.as_ref().is_some_and(|it| !it.is_whole()) {
+            self.give_up(); // it expired while nobody asked
+        }
         if let Some(life) = &self.life {
             return Ok(life.granted());
         }
+        self.spent = None;
         let now = clock::now();
         if now < self.next {
             return Err(Error::Trouble("it is not tried again yet".to_owned()));
@@ -173,6 +180,7 @@ impl Client {
 
     /// Keeps the session at hand alive, if there is one.
     pub fn tend(&mut self) {
+        self.spent = None;
         if self.life.is_some() {
             let _ = self.get("/"); // without a session another is begun when it is needed
         }
@@ -190,9 +198,11 @@ impl Client {
         }
     }
 
-    /// Gives the life at hand up.
+    /// Gives the life at hand up. Its session is ended when the next is wanted.
     pub fn give_up(&mut self) {
-        self.life = None;
+        if self.life.is_some() {
+            self.spent = self.life.take();
+        }
     }
 
     /// Lets the life at hand do something; gives it up at trouble.

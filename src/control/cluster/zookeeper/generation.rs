@@ -30,10 +30,7 @@ type Work = Box<dyn FnOnce(&ZooKeeper) + Send>;
 /// One life.
 pub(super) struct Generation {
     work: Sender<Work>,
-    zookeeper: Arc<ZooKeeper>,
-    /// The crate has closed it by itself: it will never do anything again.
-    closed: Arc<AtomicBool>,
-    forwarder: Option<Forwarder>,
+    alive: Alive,
     granted: Granted,
     deadline: Duration,
 }
@@ -51,34 +48,21 @@ impl Generation {
     /// No server did, in time.
     pub(super) fn begin(servers: &[String], session: Duration) -> Result<Self, Error> {
         let forwarder = Forwarder::start(servers, session)?;
-        let place = forwarder.address().to_string();
         let (made, make) = sync_channel(1);
-        thread("zk-connect", move || {
-            let made_one = ZooKeeper::connect(&place, session, |_: WatchedEvent| {});
-            let _ = made.send(made_one.map(Arc::new)); // who wanted it has given up
-        })?;
+        // One that comes too late for whoever wanted it is reaped there.
+        thread("zk-connect", move || drop(made.send(Alive::connect(forwarder, session))))?;
         let deadline = (session / 3).max(DEADLINE_MIN);
-        let zookeeper = match make.recv_timeout(deadline) {
-            Ok(Ok(it)) => it,
-            Ok(Err(error)) => return Err(Error::Trouble(format!("cannot connect: {error}"))),
-            Err(_) => return Err(Error::Trouble("no client could be made in time".to_owned())),
-        };
-        let closed = Arc::new(AtomicBool::new(false));
-        let tell = closed.clone();
-        zookeeper.add_listener(move |state| {
-            if state == ZkState::Closed {
-                tell.store(true, Ordering::Release);
-            }
-        });
+        let alive = make
+            .recv_timeout(deadline)
+            .map_err(|_| Error::Trouble("no client could be made in time".to_owned()))??;
         let (work, works) = channel();
-        let worker = zookeeper.clone();
+        let worker = alive.zookeeper.clone();
         thread("zk-worker", move || run(&worker, &works))?;
-        let granted = forwarder.granted();
-        let forwarder = Some(forwarder);
-        let mut it = Self { work, zookeeper, closed, forwarder, granted, deadline };
+        let granted = alive.way().granted();
+        let mut it = Self { work, alive, granted, deadline };
         // The first answer comes after the session was granted.
         it.ask(|it| it.exists("/", false).map(drop))?;
-        it.granted = it.forwarder.as_ref().expect("it was just made").granted();
+        it.granted = it.alive.way().granted();
         if it.granted.id == 0 {
             return Err(Error::Trouble("no session was granted".to_owned()));
         }
@@ -95,13 +79,13 @@ impl Generation {
     }
 
     pub(super) fn server(&self) -> String {
-        self.forwarder.as_ref().map(Forwarder::server).unwrap_or_default()
+        self.alive.way().server()
     }
 
     /// Whether it is still the session that was granted at its beginning. The crate goes on with
     /// another one without a word.
     pub(super) fn is_whole(&self) -> bool {
-        self.forwarder.as_ref().is_some_and(|it| it.granted() == self.granted)
+        self.alive.way().granted() == self.granted
     }
 
     pub(super) fn create(&mut self, path: &str, value: &[u8], mode: Mode) -> Result<String, Error> {
@@ -165,31 +149,66 @@ impl Generation {
     }
 }
 
-impl Drop for Generation {
-    fn drop(&mut self) {
-        let (zookeeper, forwarder) = (self.zookeeper.clone(), self.forwarder.take());
-        let closed = self.closed.clone();
-        let reap = move || {
-            let is_closed = || closed.load(Ordering::Acquire);
-            let end = clock::now() + REAP_FOR;
-            let fails = || guarded(|| zookeeper.close()).is_ok_and(|it| it.is_err());
-            while fails() && !is_closed() && clock::now() < end {
-                std::thread::sleep(REAP_EVERY);
-            }
-            // While no server can be reached it would live on, and spin without the forwarder.
-            if let Some(forwarder) = &forwarder {
-                forwarder.dismiss();
-            }
-            let end = clock::now() + DISMISS_FOR;
-            while !is_closed() && clock::now() < end {
-                std::thread::sleep(REAP_EVERY);
-            }
-            drop(zookeeper);
-            drop(forwarder);
+/// The crate's client and the way by which it talks. Only a reaper ends it, and the way after it.
+struct Alive {
+    zookeeper: Arc<ZooKeeper>,
+    /// The crate has closed it by itself: it will never do anything again.
+    closed: Arc<AtomicBool>,
+    forwarder: Option<Forwarder>,
+}
+
+impl Alive {
+    /// Makes the crate connect. It panics where there are no descriptors left.
+    fn connect(forwarder: Forwarder, session: Duration) -> Result<Self, Error> {
+        let place = forwarder.address().to_string();
+        let made = guarded(|| ZooKeeper::connect(&place, session, |_: WatchedEvent| {}));
+        let zookeeper = match made {
+            Ok(Ok(it)) => Arc::new(it),
+            Ok(Err(error)) => return Err(Error::Trouble(format!("cannot connect: {error}"))),
+            Err(_) => return Err(Error::Trouble("no client could be made".to_owned())),
         };
-        if let Err(error) = thread("zk-reaper", reap) {
+        let closed = Arc::new(AtomicBool::new(false));
+        let tell = closed.clone();
+        zookeeper.add_listener(move |state| {
+            if state == ZkState::Closed {
+                tell.store(true, Ordering::Release);
+            }
+        });
+        Ok(Self { zookeeper, closed, forwarder: Some(forwarder) })
+    }
+
+    fn way(&self) -> &Forwarder {
+        self.forwarder.as_ref().expect("it goes with the client")
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        let (zookeeper, closed) = (self.zookeeper.clone(), self.closed.clone());
+        let Some(forwarder) = self.forwarder.take().map(Arc::new) else { return };
+        let way = forwarder.clone();
+        if let Err(error) = thread("zk-reaper", move || reap(&zookeeper, &closed, &way)) {
             tracing::error!(%error, "a client of ZooKeeper cannot be closed");
+            // The way stays, so that the client does not spin; and answers it with its end.
+            forwarder.dismiss();
+            std::mem::forget((forwarder, self.zookeeper.clone()));
         }
+    }
+}
+
+/// Ends the session, if that can be said to a server, and waits until the client has ended.
+fn reap(zookeeper: &ZooKeeper, closed: &AtomicBool, way: &Forwarder) {
+    let is_closed = || closed.load(Ordering::Acquire);
+    let end = clock::now() + REAP_FOR;
+    let fails = || guarded(|| zookeeper.close()).is_ok_and(|it| it.is_err());
+    while fails() && !is_closed() && clock::now() < end {
+        std::thread::sleep(REAP_EVERY);
+    }
+    // While no server can be reached it would live on, and spin without the forwarder.
+    way.dismiss();
+    let end = clock::now() + DISMISS_FOR;
+    while !is_closed() && clock::now() < end {
+        std::thread::sleep(REAP_EVERY);
     }
 }
 

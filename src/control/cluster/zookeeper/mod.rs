@@ -13,6 +13,7 @@ pub mod client;
 mod curator;
 mod forwarder;
 mod generation;
+mod names;
 pub mod session;
 
 pub use client::{Client, Error, Mode, Stat};

@@ -5,13 +5,18 @@
 //!   <base>/roster/<cluster>/<router>             stays until the router has left or is written off
 //!   <base>/leader-latch/_c_<id>-latch-<number>   ephemeral; the lowest number is first
 //! ```
+//! What stands there counts if the cluster's secret proves it, on the session with which the node
+//! goes: nobody can register another, nor again what a router once said. Nodes that are not proved,
+//! those of Curator among them, are shown and get no slots. The latch has no place for clusters, as
+//! in the original, so clusters that share a base would lead each other: each needs a base.
+//!
 //! Every sixth of a session there is a round: a write, so that no server which lags behind can
 //! answer; then the members, until the number of their last change is the same before and after;
 //! then the roster, then the candidates. What a round has seen goes to the control loop.
 //!
 //! Must hold: the roster has this router before it registers; the control loop has been told before
-//! it registers, for the first time or again; a round that is told was made on one session, and
-//! began when it says.
+//! it registers, for the first time or again, and before its session or its candidacy is ended, by
+//! which it may lead; a round that is told was made on one session, and began when it says.
 
 use super::client::{Client, Error, Granted, Mode, Verbs, make_way};
 use super::curator;
@@ -21,6 +26,7 @@ use crate::control::cluster::{Ask, Said, Seen};
 use crate::core::peers::document::ROUTERS_MAX;
 use crate::core::peers::{Member, View};
 use crate::mesh::clock;
+use crate::wire::peer::Secret;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
@@ -45,6 +51,8 @@ pub struct Settings {
     pub base: String,
     /// Name of the cluster.
     pub cluster: String,
+    /// What its routers know.
+    pub secret: Secret,
 }
 
 /// This router, as it registers.
@@ -88,11 +96,14 @@ struct Keeper {
     say: Say,
     me: Registration,
     cluster: String,
+    secret: Secret,
     at: Places,
     /// What the names of this router's candidacies begin with.
     candidacy: String,
     granted: Option<Granted>,
     is_registered: bool,
+    /// It was registered once, so it knows the secret of the others.
+    has_belonged: bool,
     is_lost: bool,
     is_leaving: bool,
     has_left: bool,
@@ -103,6 +114,8 @@ struct Keeper {
     known: HashMap<String, Member>,
     /// Nodes that were complained of.
     strange: HashSet<String>,
+    /// The first candidate, if it is no member.
+    outsider: Option<RouterId>,
 }
 
 /// The members as a round found them. Whoever joins or leaves makes another epoch; so while the
@@ -111,13 +124,17 @@ struct Keeper {
 struct Found {
     epoch: u64,
     members: Vec<Member>,
+    /// Who is registered and is not proved to be a router of this cluster; of some, what should
+    /// prove it does not.
+    strangers: Vec<Member>,
+    refuted: usize,
     /// The session with which this router's node goes.
     own: Option<i64>,
 }
 
 impl Keeper {
     fn new(settings: &Settings, me: Registration, say: Say) -> Self {
-        let Settings { servers, session, base, cluster } = settings.clone();
+        let Settings { servers, session, base, cluster, secret } = settings.clone();
         let id = me.id.as_str();
         let (high, low) = (fixed_hash(id.as_bytes()), fixed_hash(format!("{id}#").as_bytes()));
         let uuid = format!(
@@ -139,8 +156,10 @@ impl Keeper {
             candidacy: format!("_c_{uuid}-latch-"),
             me,
             cluster,
+            secret,
             granted: None,
             is_registered: false,
+            has_belonged: false,
             is_lost: false,
             is_leaving: false,
             has_left: false,
@@ -148,6 +167,7 @@ impl Keeper {
             found: Found::default(),
             known: HashMap::new(),
             strange: HashSet::new(),
+            outsider: None,
         }
     }
 
@@ -210,19 +230,27 @@ impl Keeper {
         let roster = self.roster()?;
         let first = self.first(granted)?;
         self.bury()?;
-        let view = View { epoch: found.epoch, members: found.members, roster };
-        let seen = Seen { view, began, first, server: self.client.server() };
+        self.complain_of_outsider(first.as_ref());
+        let Found { epoch, members, strangers, .. } = found;
+        let view = View { epoch, members, roster };
+        let seen = Seen { view, strangers, began, first, server: self.client.server() };
         (self.say)(Said::Seen(Box::new(seen)));
         self.client.works();
         Ok(true)
     }
 
+    /// The session is let go, but not before the control loop leads by it no more: either it has
+    /// heard, or its lease is over, which is shorter than the session.
     fn lost(&mut self, why: String) {
-        self.granted = None;
+        let lease = self.granted.take().map(|it| it.length);
         self.is_registered = false;
         self.client.give_up();
         if !std::mem::replace(&mut self.is_lost, true) {
-            (self.say)(Said::Lost(why));
+            let (heard, wait) = sync_channel(1);
+            (self.say)(Said::Lost(why, heard));
+            if let Some(lease) = lease {
+                let _ = wait.recv_timeout(lease); // a loop that has ended leads nobody
+            }
         }
     }
 
@@ -231,6 +259,7 @@ impl Keeper {
         for path in [&self.at.discovery, &self.at.roster, &self.at.latch] {
             make_way(&mut self.client, path)?;
         }
+        self.is_among_its_own()?;
         self.write_roster()?;
         let (may, wait) = sync_channel(1);
         (self.say)(Said::Registering(may));
@@ -238,7 +267,9 @@ impl Keeper {
             return Err(Error::Trouble("the control loop does not answer".to_owned()));
         }
         let path = format!("{}/{}", self.at.discovery, self.me.id.as_str());
-        let value = curator::write(&self.me, &self.cluster);
+        let Member { id, address, .. } = &self.me;
+        let proof = self.secret.vouch(id.as_str(), address, granted.id);
+        let value = curator::write(&self.me, &self.cluster, &proof);
         while let Err(error) = self.client.create(&path, &value, Mode::Ephemeral) {
             if error != Error::NodeExists {
                 return Err(error);
@@ -254,8 +285,26 @@ impl Keeper {
         let path = format!("{}/{}", self.at.latch, self.candidacy);
         let id = self.me.id.as_str().as_bytes().to_vec();
         self.client.create(&path, &id, Mode::Sequential)?;
-        self.is_registered = true;
+        (self.is_registered, self.has_belonged) = (true, true);
         Ok(())
+    }
+
+    /// A router that knows another secret than all that are registered would give out the same
+    /// slots as they do, so it does not join them. Later it is they who would have to be wrong.
+    fn is_among_its_own(&mut self) -> Result<(), Error> {
+        if self.has_belonged {
+            return Ok(());
+        }
+        match self.members()? {
+            Some(found) if found.members.is_empty() && found.refuted > 0 => {
+                Err(Error::Refused(format!(
+                    "the routers registered in {} prove another secret than this one's: compare \
+                     --cluster-secret-file of both",
+                    self.at.discovery
+                )))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Removes what this router's candidacies are, of whatever session.
@@ -294,7 +343,9 @@ impl Keeper {
     /// The write of a round, on a node of this router that nobody watches.
     fn write_roster(&mut self) -> Result<(), Error> {
         let path = format!("{}/{}", self.at.roster, self.me.id.as_str());
-        let value = json!({"address": self.me.address, "since": self.me.since}).to_string();
+        let Member { id, address, since } = &self.me;
+        let proof = curator::hex(&self.secret.vouch(id.as_str(), address, 0));
+        let value = json!({"address": address, "since": since, "proof": proof}).to_string();
         match self.client.set(&path, value.as_bytes(), None) {
             Ok(_) => Ok(()),
             Err(Error::NoNode) => {
@@ -344,9 +395,23 @@ impl Keeper {
             found.members.push(self.me.clone());
             return Ok(());
         }
-        match curator::read(name, &value) {
-            Some(member) => found.members.push(member),
-            None => self.complain_of(&path),
+        let Some((member, proof)) = curator::read(name, &value) else {
+            self.complain_of(&path, "is no router of this version; left out");
+            return Ok(());
+        };
+        let lives = stat.owner != 0;
+        if lives && self.secret.vouches(&proof, name, &member.address, stat.owner) {
+            found.members.push(member);
+            return Ok(());
+        }
+        self.complain_of(
+            &path,
+            "does not prove the secret of this cluster; it is shown, and gets no slots (compare \
+             --cluster-secret-file of both, if it is a router)",
+        );
+        found.refuted += usize::from(lives && !proof.is_empty());
+        if found.strangers.len() < ROUTERS_MAX {
+            found.strangers.push(member);
         }
         Ok(())
     }
@@ -366,11 +431,11 @@ impl Keeper {
                 Err(Error::NoNode) => continue,
                 Err(error) => return Err(error),
             };
-            match entry(name, &value) {
+            match entry(name, &value, &self.secret) {
                 Some(member) => {
                     self.known.insert(name.clone(), member);
                 }
-                None => self.complain_of(&path),
+                None => self.complain_of(&path, "is no router of this cluster; left out"),
             }
         }
         let all: BTreeMap<&String, &Member> = self.known.iter().collect();
@@ -422,10 +487,28 @@ impl Keeper {
         Ok(())
     }
 
-    fn complain_of(&mut self, path: &str) {
+    fn complain_of(&mut self, path: &str, what: &str) {
         if self.strange.len() < ROUTERS_MAX && self.strange.insert(path.to_owned()) {
-            tracing::warn!(path, "a node of ZooKeeper is no router of this version; left out");
+            tracing::warn!(path, "a node of ZooKeeper {what}");
         }
+    }
+
+    /// A first candidate that is no member, and was none a round ago: nobody here can lead.
+    fn complain_of_outsider(&mut self, first: Option<&RouterId>) {
+        let is_member = |it: &&RouterId| self.found.members.iter().any(|member| member.id == **it);
+        let outsider = first.filter(|it| !is_member(it)).cloned();
+        let stays = outsider.is_some() && outsider == self.outsider;
+        if let Some(router) = outsider.as_ref().filter(|_| stays)
+            && self.strange.insert(format!("leader {router}"))
+        {
+            tracing::warn!(
+                %router,
+                latch = self.at.latch,
+                "the first candidate is no member of this cluster, so nobody here leads; clusters \
+                 need a --zookeeper-base each"
+            );
+        }
+        self.outsider = outsider;
     }
 
     fn complain_of_crowd(&mut self, count: usize) {
@@ -448,9 +531,14 @@ pub(super) fn router_id(text: &str) -> Option<RouterId> {
     fits.then(|| RouterId::new(text))
 }
 
-fn entry(name: &str, value: &[u8]) -> Option<Member> {
+/// A router of the roster, if it is proved.
+fn entry(name: &str, value: &[u8], secret: &Secret) -> Option<Member> {
     let json: Value = serde_json::from_slice(value).ok()?;
     let address = json["address"].as_str()?.to_owned();
+    let proof = curator::unhex(json["proof"].as_str()?)?;
+    if !secret.vouches(&proof, name, &address, 0) {
+        return None;
+    }
     Some(Member { id: router_id(name)?, address, since: json["since"].as_u64().unwrap_or(0) })
 }
 
@@ -474,9 +562,16 @@ mod tests {
 
     #[test]
     fn an_entry_of_the_roster_says_where() {
-        let it = entry("r", br#"{"address":"1.2.3.4:5","since":6}"#).expect("right");
+        let secret = Secret::new(b"sixteen bytes at least").expect("long enough");
+        let of = |name: &str| {
+            let proof = curator::hex(&secret.vouch(name, "1.2.3.4:5", 0));
+            json!({"address": "1.2.3.4:5", "since": 6, "proof": proof}).to_string().into_bytes()
+        };
+        let it = entry("r", &of("r"), &secret).expect("right");
         assert_eq!((it.id.as_str(), it.address.as_str(), it.since), ("r", "1.2.3.4:5", 6));
-        assert_eq!(entry("r", b"\xff"), None);
-        assert_eq!(entry("", br#"{"address":"1.2.3.4:5"}"#), None);
+        assert_eq!(entry("r", b"\xff", &secret), None);
+        assert_eq!(entry("", &of(""), &secret), None);
+        assert_eq!(entry("r", &of("other"), &secret), None, "not proved");
+        assert_eq!(entry("r", br#"{"address":"1.2.3.4:5","since":6}"#, &secret), None);
     }
 }
