@@ -4,6 +4,8 @@
 //! do: say that one dozes, look for letters, sleep. Printed is half of a round, so the writer's own
 //! wake-up is in it.
 
+#![expect(clippy::print_stdout, reason = "measures are printed")]
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

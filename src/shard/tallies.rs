@@ -4,7 +4,7 @@
 //! pulse looks at lively services only, so it costs what happens and not what is known. A service
 //! at rest is forgotten some minutes after its last request.
 //!
-//! Must hold: whatever changes a service's counters makes it lively; a service stands in each of the
+//! Must hold: whatever changes a service's counters makes it lively; it stands in each of the
 //! two lists once at most.
 
 use crate::base::ids::ServiceId;

@@ -131,7 +131,7 @@ impl Plane {
             return cluster.ways.library.listed(None);
         }
         let known = self.aggregator.states().map(|(id, _)| id);
-        let all = known.chain(cluster.strangers.keys()).chain(self.creating.iter());
+        let all = known.chain(cluster.strangers.keys()).chain(self.creating.keys());
         let keys = all.map(shelf::key_of).collect();
         let kind = shelf::key_of(&ServiceId::new(""));
         cluster.ways.library.listed(Some(Listing { kind, keys }));

@@ -16,7 +16,7 @@ use std::os::fd::{AsRawFd, RawFd};
 /// Completions that fit for each submission that does.
 const COMPLETIONS: u32 = 8;
 
-/// A send ends within the enter that submits it, but for a peer that does not read. So a wait is for
+/// A send ends within the enter that submits it, unless its peer does not read. So a wait is for
 /// the sends and one thing more: else it would end at once for the sends alone, and be repeated. If
 /// one send does not end, whatever else has happened is read after this long, in microseconds.
 const SENDS_WITHIN: u32 = 100;
