@@ -51,8 +51,8 @@ pub struct WrittenIo {
     #[arg(long, value_name = "US")]
     pub spin_us: Option<u64>,
     /// Connections the kernel completes for each listener before they are accepted: more survive a
-    /// burst, and wait unseen; with fewer the kernel drops clients, who try again a second later. It
-    /// takes no more than net.core.somaxconn [default: 4096]
+    /// burst, and wait unseen; with fewer the kernel drops clients, who try again a second later.
+    /// It takes no more than net.core.somaxconn [default: 4096]
     #[arg(long, value_name = "N")]
     pub backlog: Option<u64>,
 }
