@@ -15,7 +15,8 @@ const README: &str = include_str!("../README.md");
 /// Pages and numbers are named in these files.
 const PAGES: &str = include_str!("../src/api/pages.rs");
 const PARTS: &str = include_str!("../src/api/state.rs");
-const METRICS: &str = include_str!("../src/api/metrics.rs");
+const METRICS: [&str; 2] =
+    [include_str!("../src/api/metrics.rs"), include_str!("../src/api/metrics/cluster.rs")];
 
 /// Every class of fault.
 const CLASSES: [Class; 24] = [
@@ -133,8 +134,9 @@ fn parts_of_the_state_are_those_there_are() {
 #[test]
 fn numbers_are_those_of_the_page() {
     let listed: BTreeSet<String> = table("metrics").iter().map(|row| plain(&row[0])).collect();
-    let code = METRICS.split("#[cfg(test)]").next().expect("a first piece");
-    let told = quoted(code, "\"waiter_").map(|it| format!("waiter_{it}"));
+    let code = |it: &'static str| it.split("#[cfg(test)]").next().expect("a first piece");
+    let told = METRICS.into_iter().flat_map(|it| quoted(code(it), "\"waiter_"));
+    let told = told.map(|it| format!("waiter_{it}"));
     assert_eq!(listed, told.collect());
 }
 

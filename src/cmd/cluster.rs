@@ -40,6 +40,7 @@ pub(super) struct Joined {
     pub(super) peers: Arc<Description>,
     /// Until when the schedulers may be given orders.
     pub(super) right: Fence,
+    pub(super) membership: Fence,
     /// From which the passwords of shared services follow, the same on all routers.
     pub(super) password: String,
     /// The threads, as long as this lives.
@@ -98,12 +99,14 @@ pub(super) fn join(
     };
     let session = super::zookeeper::start(config, me, (address, secret), events)?;
     let (way, right, status) = (links.way(), Fence::default(), links.shown());
+    let membership = Fence::default();
     let ways = Ways {
         library: library(config, events)?,
         ask: session.asks,
         tell: Box::new(move |it| way.tell(it)),
         status,
         right: right.clone(),
+        membership: membership.clone(),
     };
     let cluster = cluster::Cluster::new(terms, ways, (clock::now(), clock::date()));
     tracing::info!(router = %me, %address, cluster = config.cluster, "joining a cluster");
@@ -111,7 +114,7 @@ pub(super) fn join(
     let peers = parse_static(&peers, &config.defaults).map_err(|fault| fault.message)?;
     let threads = Threads { _links: links, session: Some(session.thread) };
     let password = format!("{password:x}");
-    Ok(Some(Joined { cluster, peers: Arc::new(peers), right, password, threads }))
+    Ok(Some(Joined { cluster, peers: Arc::new(peers), right, membership, password, threads }))
 }
 
 /// The store that the settings name, as all routers of the cluster see it.

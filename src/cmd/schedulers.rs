@@ -93,9 +93,13 @@ fn settings_of_marathon(
 ) -> marathon::Settings {
     let it = &config.marathon;
     let secret_of_services = joined.map_or_else(|| data_dir.secret(), |it| &it.password);
-    let lease = joined
-        .map(|it| it.right.clone())
-        .map_or_else(Lease::forever, |right| Lease(Arc::new(move || right.get() - clock::now())));
+    let lease = joined.map_or_else(Lease::forever, |it| {
+        let (right, membership) = (it.right.clone(), it.membership.clone());
+        Lease {
+            leads: Arc::new(move || right.get() - clock::now()),
+            is_member: Arc::new(move || membership.get() - clock::now()),
+        }
+    });
     marathon::Settings {
         ways: Ways {
             urls: it.urls.clone(),

@@ -27,13 +27,16 @@ impl Plane {
     /// A scheduler lists these services. One that belongs to another scheduler is not routed to,
     /// and is to be ended where it is (control-plane §11.7).
     pub(super) fn listed(&mut self, runner: Runner, facts: &mut Vec<ServiceFact>) {
+        if self.runners.count() > 1 {
+            self.part_misplaced(runner, facts);
+        }
         for fact in facts.iter() {
             self.creating.remove(&fact.id);
             self.refusals.remove(&fact.id);
         }
-        if self.runners.count() < 2 {
-            return;
-        }
+    }
+
+    fn part_misplaced(&mut self, runner: Runner, facts: &mut Vec<ServiceFact>) {
         let (runners, aggregator, misplaced) =
             (&self.runners, &self.aggregator, &mut self.misplaced);
         facts.retain(|fact| {
@@ -81,6 +84,15 @@ impl Plane {
             it.asked = Some(now);
         }
         self.misplaced = misplaced;
+    }
+
+    /// Whether a service that was misplaced when it began to close may be ended there still: then
+    /// nobody asked for it, and what that was decided on must hold.
+    pub(super) fn may_end_astray(&self, service: &ServiceId, now: Instant) -> bool {
+        let Some(it) = self.misplaced.get(service) else { return true };
+        let leads = self.cluster.as_ref().is_none_or(|it| it.leads(now));
+        let is_sure = !it.is_doubted && self.runners.is_sure(it.runner);
+        leads && is_sure && self.astray(service).is_some()
     }
 
     /// Where a misplaced service is that runs nowhere else.

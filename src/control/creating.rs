@@ -99,6 +99,9 @@ impl Plane {
             return;
         };
         let wanted = self.creating.remove(id).is_some();
+        if self.aggregator.state(id).is_some() {
+            return; // it is listed meanwhile, whoever made it
+        }
         if wanted && self.runner(id) == Some(Runner::Marathon) {
             self.refusals.entry(id.clone()).or_default().again(now);
             let error = DeploymentError::Refused(why.into());

@@ -17,8 +17,8 @@ fn stage() -> ([Instance; 1], Router) {
     (server, router)
 }
 
-/// Others are served as if nobody else were there: half of them within a tenth of a second.
-fn others_are_fast(address: SocketAddr) {
+/// The median of how long an ordinary request takes.
+fn ordinary(address: SocketAddr) -> Duration {
     let mut connection = Connection::open(address);
     let mut times: Vec<Duration> = (0..41)
         .map(|_| {
@@ -28,14 +28,22 @@ fn others_are_fast(address: SocketAddr) {
         })
         .collect();
     times.sort();
-    println!("beside it: median {:?}, longest {:?}", times[20], times[40]);
-    assert!(times[20] < Duration::from_millis(100), "{times:?}");
+    times[20]
+}
+
+/// Others are served nearly as if nobody else were there. The margin is for a busy machine: who
+/// has to wait for one that is slow waits for longer than this.
+fn others_are_fast(address: SocketAddr, alone: Duration) {
+    let beside = ordinary(address);
+    println!("alone {alone:?}, beside it {beside:?}");
+    assert!(beside < alone * 10 + Duration::from_millis(10), "alone {alone:?}, now {beside:?}");
 }
 
 #[test]
 pub(crate) fn one_who_pipelines_and_never_reads_costs_little_and_nobody_else_anything() {
     let (_server, router) = stage();
     let address = router.address;
+    let alone = ordinary(address);
     bounded(&router, move || {
         let greedy: Vec<_> = (0..4).map(|_| Connection::open(address)).collect();
         let request = Request::get("/?size=1000000").with("host", "one").bytes(address);
@@ -46,7 +54,7 @@ pub(crate) fn one_who_pipelines_and_never_reads_costs_little_and_nobody_else_any
             let taken = (0..1000).take_while(|_| socket.write_all(&piece).is_ok()).count();
             assert!(taken < 1000, "a pipeline has an end");
         }
-        others_are_fast(address);
+        others_are_fast(address, alone);
     });
 }
 
@@ -54,6 +62,7 @@ pub(crate) fn one_who_pipelines_and_never_reads_costs_little_and_nobody_else_any
 pub(crate) fn slow_readers_of_much_do_not_slow_others_down() {
     let (_server, router) = stage();
     let address = router.address;
+    let alone = ordinary(address);
     bounded(&router, move || {
         let readers: Vec<_> = (0..4)
             .map(|_| {
@@ -70,7 +79,7 @@ pub(crate) fn slow_readers_of_much_do_not_slow_others_down() {
                 })
             })
             .collect();
-        others_are_fast(address);
+        others_are_fast(address, alone);
         for reader in readers {
             reader.join().expect("it goes on");
         }

@@ -131,7 +131,8 @@ impl Plane {
             return cluster.ways.library.listed(None);
         }
         let known = self.aggregator.states().map(|(id, _)| id);
-        let all = known.chain(cluster.strangers.keys()).chain(self.creating.keys());
+        let astray = self.misplaced.keys();
+        let all = known.chain(cluster.strangers.keys()).chain(self.creating.keys()).chain(astray);
         let keys = all.map(shelf::key_of).collect();
         let kind = shelf::key_of(&ServiceId::new(""));
         cluster.ways.library.listed(Some(Listing { kind, keys }));
@@ -159,7 +160,10 @@ impl Plane {
         self.aggregator.described(description.clone());
         self.shelf.described(&description, &Arc::default());
         if let Some(stranger) = stranger {
-            self.aggregator.changed(Runner::Marathon, vec![stranger.fact], &[], date);
+            // Now that it is described it may turn out to belong elsewhere.
+            let mut facts = vec![stranger.fact];
+            self.listed(Runner::Marathon, &mut facts);
+            self.aggregator.changed(Runner::Marathon, facts, &[], date);
         }
     }
 }

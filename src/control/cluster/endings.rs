@@ -117,7 +117,7 @@ impl Plane {
         });
         let (mut closed, mut late) = (Vec::new(), Vec::new());
         for (id, until) in closing {
-            if cluster.peers.may_delete(id) {
+            if cluster.peers.may_delete(id, now) {
                 closed.push(id.clone());
             } else if until <= now {
                 late.push(id.clone());
@@ -127,7 +127,8 @@ impl Plane {
             self.home(&service, Command::LockAll(service.clone()));
         }
         for service in closed {
-            let may = self.decides(&service, now) || self.is_wanted_gone(&service);
+            let asked = self.is_wanted_gone(&service);
+            let may = asked || self.decides(&service, now) && self.may_end_astray(&service, now);
             if let Some(Mutation::Closing(_, replies)) = self.mutations.remove(&service)
                 && may
             {

@@ -49,6 +49,8 @@ pub struct Ways {
     pub library: Library,
     /// Until when the schedulers may be given orders.
     pub right: Fence,
+    /// Until when they may be told to delete what all have closed.
+    pub membership: Fence,
 }
 
 impl fmt::Debug for Ways {
@@ -106,6 +108,7 @@ impl Cluster {
     pub fn new(terms: Terms, ways: Ways, (now, date): (Instant, Date)) -> Self {
         let settings = Settings { isolated: terms.isolated, ..Settings::new(terms.session) };
         ways.right.put(Instant(0));
+        ways.membership.put(Instant(0));
         Self {
             peers: Peers::new(terms.me.clone(), settings, now),
             lease: Lease::new(terms.min_routers),
@@ -194,6 +197,8 @@ impl Cluster {
     pub(super) fn put_right(&mut self, now: Instant) {
         let until = self.lease.until().filter(|_| self.leads(now));
         self.ways.right.put(until.unwrap_or(Instant(0)));
+        let until = self.lease.member_until().filter(|_| !self.is_leaving);
+        self.ways.membership.put(until.unwrap_or(Instant(0)));
     }
 
     /// As people see it.
@@ -271,6 +276,7 @@ mod tests {
             status: Arc::default(),
             library,
             right: right.clone(),
+            membership: Fence::default(),
         };
         let terms = Terms {
             name: "c".into(),
@@ -309,6 +315,7 @@ mod tests {
         let (mut it, right, _asked) = leader();
         it.steps_down(at(1001));
         assert!(!it.leads(at(1001)) && right.get() == Instant(0));
+        assert_eq!(it.ways.membership.get(), Instant(0), "nor does it delete anything");
         it.proves(true, at(1002));
         assert!(!it.leads(at(1002)), "of which session?");
     }
@@ -316,6 +323,7 @@ mod tests {
     #[test]
     fn who_registers_anew_on_the_same_session_leads_only_when_it_is_first_again() {
         let (mut it, right, _asked) = leader();
+        assert_eq!(it.ways.membership.get(), at(5000));
         it.registers(at(1001));
         assert!(!it.leads(at(1001)) && right.get() == Instant(0));
         it.proves(true, at(1500));

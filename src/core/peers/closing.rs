@@ -9,6 +9,7 @@
 //! of it gives none of them out: it may be one whom nobody has asked.
 
 use crate::base::ids::{InstanceId, RouterId, ServiceId};
+use crate::base::time::Instant;
 use crate::core::peers::document::ORDERS_MAX;
 use crate::core::peers::machine::{Effect, Peers};
 use crate::core::peers::rules::Rule;
@@ -110,15 +111,17 @@ impl Peers {
         ids.iter().for_each(|it| self.refresh(it));
     }
 
-    /// Whether every member has stated, in a document of this epoch that answers this deletion,
-    /// that it has closed a service, and nobody has vanished who could still use it.
-    pub fn may_delete(&self, service: &ServiceId) -> bool {
+    /// Whether every member has stated, in a young document of this epoch that answers this
+    /// deletion, that it has closed a service, and nobody has vanished who could still use it. Who
+    /// has not heard of this router for long opens again.
+    pub fn may_delete(&self, service: &ServiceId, now: Instant) -> bool {
         let Some(said) = self.closing.deleting.get(service) else { return false };
         let stated = |id: &RouterId| {
             let heard = self.links.get(id).and_then(|it| it.heard.as_ref());
             heard.zip(said.get(id)).is_some_and(|(it, said)| {
                 let document = &it.document;
-                document.epoch >= self.membership.epoch
+                now - it.proved < self.settings.session / 3
+                    && document.epoch >= self.membership.epoch
                     && document.ack >= *said
                     && document.closing.contains(service)
             })
@@ -136,9 +139,13 @@ impl Peers {
     }
 
     /// Closes what somebody wants to delete, and opens what nobody does any more.
-    pub(super) fn tick_closing(&mut self, effects: &mut Vec<Effect>) {
+    pub(super) fn tick_closing(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        // Who was not heard for so long has given up, or will hear that this router has opened: it
+        // does not count on what it was told before, and its order, if it gave one, is over.
+        let heeded = self.settings.session + self.settings.lock_hold;
         let members = self.links.iter().filter(|(id, _)| self.membership.is_member(id));
-        let theirs = members.filter_map(|(_, it)| it.heard.as_ref());
+        let theirs =
+            members.filter_map(|(_, it)| it.heard.as_ref()).filter(|it| now - it.at < heeded);
         let wanted: BTreeSet<ServiceId> = theirs
             .flat_map(|it| &it.document.deleting)
             .chain(self.closing.deleting.keys())

@@ -61,8 +61,10 @@ impl Peers {
         }
         let mut said: BTreeMap<InstanceId, BTreeSet<RouterId>> = BTreeMap::new();
         for router in self.membership.vanished.keys() {
+            // What it only tells on is counted by its link, and is no mark: two who tell each other
+            // would keep it for ever.
             let heard = self.links.get(router).and_then(|it| it.heard.as_ref());
-            for instance in heard.iter().flat_map(|it| &it.dying) {
+            for instance in heard.iter().flat_map(|it| &it.document.dying) {
                 said.entry(instance.clone()).or_default().insert(router.clone());
             }
         }
@@ -82,13 +84,22 @@ impl Peers {
         over.iter().for_each(|it| self.mark_doom(it));
     }
 
-    /// A router is taken to have ended: its orders are late from now on.
+    /// A router is taken to have ended: its orders are late from now on, and those it knew of.
     pub(super) fn begin_hold(&mut self, router: &RouterId, now: Instant) {
-        let until = now + self.settings.lock_hold;
+        if !self.has_late_orders() {
+            return;
+        }
+        let until = Some(now + self.settings.lock_hold);
         for by in self.doomed.0.values_mut() {
             if let Some(it) = by.get_mut(router) {
-                *it = Some(until);
+                *it = until;
             }
+        }
+        let heard = self.links.get_mut(router).and_then(|it| it.heard.as_mut());
+        let known = heard.map_or_else(BTreeSet::new, |it| std::mem::take(&mut it.dying));
+        for instance in known {
+            self.doomed.0.entry(instance.clone()).or_default().insert(router.clone(), until);
+            self.mark_doom(&instance);
         }
     }
 

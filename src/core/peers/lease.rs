@@ -21,6 +21,8 @@ pub struct Lease {
     session: Option<Duration>,
     first_since: Option<Instant>,
     until: Option<Instant>,
+    /// As `until`, whether it is first or not.
+    member_until: Option<Instant>,
     min_routers: usize,
 }
 
@@ -46,6 +48,7 @@ impl Lease {
     pub fn round_trip(&mut self, began: Instant, is_first: bool) {
         let Some(session) = self.session else { return };
         let until = began + session * 2 / 3;
+        self.member_until = self.member_until.max(Some(until));
         if !is_first {
             (self.first_since, self.until) = (None, None);
         } else if self.until.is_none_or(|it| it < until) {
@@ -67,6 +70,11 @@ impl Lease {
     /// When the lease ends, unless another round trip succeeds.
     pub fn until(&self) -> Option<Instant> {
         self.until
+    }
+
+    /// Until when this router is sure to be a member: until then what others stated to it holds.
+    pub fn member_until(&self) -> Option<Instant> {
+        self.member_until
     }
 
     /// The deadline of an order that takes `time` at most; none if it would not be over within the
@@ -100,10 +108,12 @@ mod tests {
         assert_eq!(lease.until(), Some(at(5000)), "an older proof takes nothing away");
         lease.round_trip(at(2000), false);
         assert!(!lease.leads(3, at(2001)));
+        assert_eq!(lease.member_until(), Some(at(6000)), "it is a member all the same");
         lease.round_trip(at(3000), true);
         assert!(lease.leads(3, at(6999)));
         lease.lost();
         assert!(!lease.leads(3, at(3001)));
+        assert_eq!(lease.member_until(), None);
     }
 
     #[test]

@@ -318,7 +318,7 @@ impl Peers {
         self.last_tick = now;
         self.judge_rights(now);
         self.write_off(now, effects);
-        self.tick_closing(effects);
+        self.tick_closing(now, effects);
         self.settle(now);
         if now >= self.next_look {
             self.look(now);

@@ -261,10 +261,10 @@ impl Peers {
         for loan in loans {
             self.end_loan(id, loan, effects);
         }
+        self.begin_hold(id, now);
         let link = self.links.get_mut(id).expect("it was just there");
         link.trusted = false;
         link.heard = None;
-        self.begin_hold(id, now);
         for it in owed {
             self.count_debts(&it);
             self.refresh(&it);

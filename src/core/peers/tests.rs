@@ -1,5 +1,7 @@
 //! Single steps of the machine; whole worlds are `tests/sim/cluster`.
 
+mod closing;
+
 use super::document::{Debts, Unreadable};
 use super::*;
 use crate::base::ids::{InstanceId, RouterId, ServiceId};
@@ -494,91 +496,4 @@ fn is_open_after_a_loss(rules: Rules) -> bool {
 fn a_loan_is_listed_as_closing_once_its_instance_is_lost() {
     assert!(!is_open_after_a_loss(Rules::ALL));
     assert!(is_open_after_a_loss(Rules::without(Rule::ListClosing)));
-}
-
-#[test]
-fn a_service_is_deleted_when_all_have_closed_it() {
-    let mut a = One::new("a", 1, 1);
-    a.view(1, &["a", "b"], at(0));
-    a.hear("b", document(1, 1), at(1));
-    a.tick(at(2));
-    a.peers.delete(&service());
-    let effects = a.tick(at(3));
-    assert!(effects.iter().any(|it| matches!(it, Effect::Close(_))));
-    a.peers.closed(&service());
-    assert!(!a.peers.may_delete(&service()), "b has not closed it");
-    let effects = a.tick(at(5));
-    let sent = sent_to("b", &effects).expect("it changed");
-    assert_eq!((&sent.deleting, &sent.closing), (&vec![service()], &vec![service()]));
-    let ack = sent.seq;
-    a.hear("b", Document { ack, closing: vec![service()], ..document(2, 1) }, at(6));
-    assert!(a.peers.may_delete(&service()));
-    a.peers.delete_over(&service());
-    let effects = a.tick(at(7));
-    assert!(effects.iter().any(|it| matches!(it, Effect::Reopen(_))));
-}
-
-#[test]
-fn a_deletion_is_not_answered_by_what_was_said_to_a_former_one() {
-    let mut a = One::new("a", 1, 1);
-    a.view(1, &["a", "b"], at(0));
-    a.hear("b", document(1, 1), at(1));
-    a.peers.delete(&service());
-    let seq = sent_to("b", &a.tick(at(2))).expect("it changed").seq;
-    a.peers.closed(&service());
-    let stated = |number, ack| Document { ack, closing: vec![service()], ..document(number, 1) };
-    a.hear("b", stated(2, seq), at(3));
-    assert!(a.peers.may_delete(&service()));
-    a.peers.delete_over(&service());
-    a.peers.delete(&service());
-    assert!(!a.peers.may_delete(&service()), "b may hear that it was given up, and open");
-    let seq = sent_to("b", &a.tick(at(5))).expect("it changed").seq;
-    a.hear("b", stated(3, seq - 1), at(6));
-    assert!(!a.peers.may_delete(&service()));
-    a.hear("b", stated(4, seq), at(7));
-    assert!(a.peers.may_delete(&service()));
-}
-
-#[test]
-fn nothing_starts_of_a_service_that_is_stated_to_be_closed() {
-    let mut a = One::new("a", 3, 2);
-    a.list(0..2, at(0));
-    a.view(1, &["a"], at(1));
-    a.tick(at(2));
-    a.peers.delete(&service());
-    a.tick(at(3));
-    // One is listed that home had not seen when it closed the others: it is in use.
-    assert!(a.instances[1].word.take());
-    a.peers.closed(&service());
-    assert!(!a.peers.may_delete(&service()) && a.limits() == 4);
-    a.instances[1].word.release();
-    a.peers.closed(&service());
-    assert!(a.peers.may_delete(&service()) && a.limits() == 0);
-    // Another is listed later, and all are won anew: all stay shut until nobody wants it.
-    a.list(0..3, at(10));
-    a.view(2, &["a", "b"], at(20));
-    a.hear("b", document(1, 2), at(21));
-    a.view(3, &["a"], at(30));
-    a.ticks(100..3000);
-    assert_eq!(a.limits(), 0);
-    a.peers.delete_over(&service());
-    a.ticks(3000..3100);
-    assert_eq!(a.limits(), 6);
-}
-
-#[test]
-fn documents_are_read_as_they_were_written_and_bounded() {
-    let mut it = document(1, 2);
-    it.members = Some(vec![member("a"), member("b")]);
-    it.debts = Debts::Of(vec![(InstanceId::new(&service(), "i"), 3)]);
-    it.holds = vec![1, 2, 3];
-    let bytes = it.encode();
-    assert_eq!(Document::decode(&bytes), Ok(it.clone()));
-    for end in 0..bytes.len() {
-        assert_eq!(Document::decode(&bytes[..end]), Err(Unreadable::Malformed));
-    }
-    it.holds = vec![0; document::LOANS_MAX + 1];
-    assert_eq!(Document::decode(&it.encode()), Err(Unreadable::TooLong("holds")));
-    let debts = Debts::Of(Vec::new());
-    assert_eq!(document(1, 1).debts, debts);
 }

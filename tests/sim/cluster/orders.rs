@@ -189,7 +189,7 @@ impl World {
             let router = &self.routers[&it.leader];
             let (time, now) = (Duration::from_millis(ORDER), Instant(self.now));
             let deadline = router.lease.order(time, 1, now);
-            if let Some(deadline) = deadline.filter(|_| router.peers.may_delete(&id)) {
+            if let Some(deadline) = deadline.filter(|_| router.peers.may_delete(&id, now)) {
                 let span = (deadline.0 - self.now) / MS;
                 it.at = Some(self.now + self.chance.below(span as usize) as u64 * MS);
                 return Some(it);

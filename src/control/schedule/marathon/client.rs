@@ -21,9 +21,17 @@ const ORDER_MIN: Duration = Duration::from_millis(100);
 /// Kept between the end of an order and that of the right to give it.
 const MARGIN: Duration = Duration::from_millis(100);
 
-/// How long this router may still give orders; zero: it may not. One that leads alone always may.
+/// How long something holds still; zero: it does not.
+pub type Left = Arc<dyn Fn() -> Duration + Send + Sync>;
+
+/// How long this router may still give orders. One that leads alone always may.
 #[derive(Clone)]
-pub struct Lease(pub Arc<dyn Fn() -> Duration + Send + Sync>);
+pub struct Lease {
+    /// It leads.
+    pub leads: Left,
+    /// It is a member: what the others have stated to it holds.
+    pub is_member: Left,
+}
 
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,12 +42,18 @@ impl fmt::Debug for Lease {
 impl Lease {
     /// Of a router that has no peers.
     pub fn forever() -> Self {
-        Self(Arc::new(|| Duration::MAX))
+        let always: Left = Arc::new(|| Duration::MAX);
+        Self { leads: always.clone(), is_member: always }
     }
 
-    /// How long an order may take that would take so long at most; none: it is not to be begun.
-    fn order(&self, time: Duration) -> Option<Duration> {
-        let left = (self.0)().saturating_sub(MARGIN);
+    /// How long a request may take that would take so long at most; none: it is not to be begun.
+    fn order(&self, right: Right, time: Duration) -> Option<Duration> {
+        let left = match right {
+            Right::Everybody => return Some(time),
+            Right::Member => (self.is_member)(),
+            Right::Leader => (self.leads)(),
+        };
+        let left = left.saturating_sub(MARGIN);
         (left >= ORDER_MIN.min(time)).then_some(time.min(left))
     }
 }
@@ -111,7 +125,7 @@ impl Client {
 
     /// Whether this router may give orders now.
     pub(super) fn may_order(&self) -> bool {
-        self.lease.order(self.deadline()).is_some()
+        self.lease.order(Right::Leader, self.deadline()).is_some()
     }
 
     /// An answer begins within this time.
@@ -155,11 +169,7 @@ impl Client {
 
     fn send(&mut self, call: &Call) -> Answer {
         // Read again right before the bytes are written: the answer must come within it.
-        let time = match call.right {
-            Right::Everybody => Some(self.deadline()),
-            Right::Leader => self.lease.order(self.deadline()),
-        };
-        let Some(time) = time else {
+        let Some(time) = self.lease.order(call.right, self.deadline()) else {
             return Answer::Unheard("this router may give no orders now".into());
         };
         let url = format!("{}{}", self.place(), call.target);

@@ -52,8 +52,11 @@ pub(super) struct Call {
 /// Who may ask something of Marathon.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Right {
-    /// Every router: to read, to create what is absent, to delete what all have closed.
+    /// Every router: to read, to create what is absent.
     Everybody,
+    /// A member, for as long as it is sure to be one: to delete what all have closed. Who is none
+    /// any more is not waited for: the others open what it wanted closed.
+    Member,
     /// The one that leads, for as long as it does.
     Leader,
 }
@@ -206,9 +209,10 @@ impl Flow<'_> {
         self.put(service, wanted)
     }
 
-    /// Whether a task of an app has failed, or ended in another way that delays its next launch.
+    /// Whether a task of an app has failed lately, or ended in another way that delays its next
+    /// launch.
     fn fails(&mut self, app: &App, service: &ServiceId) -> bool {
-        app.last_task_failure.is_some() || self.is_delayed(service) == Some(true)
+        mapping::failed_lately(app) || self.is_delayed(service) == Some(true)
     }
 
     /// Whether Marathon delays the next launch of an app; none: it does not say.
@@ -317,7 +321,7 @@ impl Flow<'_> {
     /// Ends an app.
     pub(super) fn delete(&mut self, service: &ServiceId) -> Outcome {
         let target = format!("/v2/apps/{service}");
-        let (method, right) = (Method::DELETE, Right::Everybody);
+        let (method, right) = (Method::DELETE, Right::Member);
         let call = Call { method, target, body: None, right };
         match (self.ask)(call) {
             Answer::Said(404, body) if is_marathon_s(&body) => Outcome::Done,

@@ -84,6 +84,17 @@ pub(super) fn any_healthy(app: &App) -> bool {
     live(app).any(|it| it.is_healthy() == Some(true))
 }
 
+/// Whether an app's last failure is no older than some minutes, seen from the launch of its
+/// youngest task: both are dates of the cluster, so no clock of ours is asked. An app that failed
+/// once keeps that failure for ever, and may well boot slowly years later. One without a task is not
+/// known to fail; Marathon then delays its launch or does not.
+pub(super) fn failed_lately(app: &App) -> bool {
+    const LATELY_MS: u64 = 10 * 60 * 1000;
+    let Some(failure) = &app.last_task_failure else { return false };
+    let youngest = live(app).filter_map(|it| it.staged_at.or(it.started_at)).max();
+    failure.timestamp.zip(youngest).is_some_and(|(failed, it)| failed.0 + LATELY_MS > it.0)
+}
+
 /// Whether Marathon's own counts agree with the tasks it lists.
 pub(super) fn counts_agree(app: &App) -> bool {
     let counted = app.tasks_running.zip(app.tasks_staged).map(|(a, b)| u64::from(a) + u64::from(b));

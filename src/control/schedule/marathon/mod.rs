@@ -21,7 +21,7 @@ pub mod sandbox;
 mod stream;
 mod worker;
 
-pub use client::{Lease, Ways};
+pub use client::{Lease, Left, Ways};
 pub use credentials::Secret;
 pub use mapping::{Means, Sandboxes};
 pub use picture::{Answer, Picture, Seen};

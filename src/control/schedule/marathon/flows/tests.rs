@@ -42,8 +42,12 @@ impl Told {
             let made = format!("{} {}", call.method, call.target);
             let (expected, status, body) = *lines.next().unwrap_or_else(|| panic!("{made}"));
             assert_eq!(made, expected);
-            let free = made.starts_with("GET ") || [POST, DELETE].contains(&made.as_str());
-            assert_eq!(call.right == Right::Everybody, free, "{made}");
+            let right = match made.as_str() {
+                DELETE => Right::Member,
+                it if it.starts_with("GET ") || it == POST => Right::Everybody,
+                _ => Right::Leader,
+            };
+            assert_eq!(call.right, right, "{made}");
             match body {
                 "?" => Answer::Unknown("timed out".into()),
                 "-" => Answer::Unheard("refused".into()),
@@ -182,7 +186,8 @@ fn what_crashes_is_not_multiplied() {
     let overdue = r#"{"queue":[{"delay":{"overdue":true},"app":{"id":"/ws"}}]}"#;
     let of_other = r#"{"queue":[{"delay":{"overdue":false},"app":{"id":"/other"}}]}"#;
     let ill = APP.replace("true", "false");
-    let young = r#"{"app":{"id":"/ws","instances":1,"tasks":[{"id":"ws.1"}]}}"#;
+    let young = r#"{"app":{"id":"/ws","instances":1,
+        "tasks":[{"id":"ws.1","stagedAt":"2026-01-02T12:00:00.000Z"}]}}"#;
     let none = r#"{"app":{"id":"/ws","instances":1,"tasks":[]}}"#;
     for app in [ill.as_str(), young, none] {
         check(app, true, (200, delayed), "not now");
@@ -192,11 +197,15 @@ fn what_crashes_is_not_multiplied() {
         check(app, true, (502, HTML), "done");
     }
     check(APP, false, (0, ""), "done");
-    let failed = |app: &str| {
-        app.replace("\"instances\"", "\"lastTaskFailure\":{\"taskId\":\"ws.0\"},\"instances\"")
+    let failed = |app: &str, at: &str| {
+        let failure = format!(r#""lastTaskFailure":{{"taskId":"ws.0","timestamp":"{at}"}},"#);
+        app.replace("\"instances\"", &format!("{failure}\"instances\""))
     };
-    check(&failed(young), false, (0, ""), "not now");
-    check(&failed(APP), false, (0, ""), "done");
+    check(&failed(young, "2026-01-02T11:59:00.000Z"), false, (0, ""), "not now");
+    check(&failed(APP, "2026-01-02T11:59:00.000Z"), false, (0, ""), "done");
+    // One failure long ago says nothing of an instance that boots slowly.
+    check(&failed(young, "2026-01-02T11:00:00.000Z"), true, (200, of_other), "done");
+    check(&failed(young, "2026-01-02T11:00:00.000Z"), true, (200, delayed), "not now");
 }
 
 #[test]
