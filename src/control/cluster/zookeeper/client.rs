@@ -144,10 +144,7 @@ impl Client {
     /// No server can be reached, or none grants a session; or it is too early to try again.
     pub fn session(&mut self) -> Result<Granted, Error> {
         if self.life.as_ref().is_some_and(|it| !it.is_whole()) {
-            // It expired while nobody asked, or goes on with a server that grants another length:
-            // whoever counts on the former one must hear of that before there is another.
-            self.give_up();
-            return Err(Error::Trouble("the session is another one".to_owned()));
+            self.give_up(); // it expired while nobody asked
         }
         if let Some(life) = &self.life {
             return Ok(life.granted());
