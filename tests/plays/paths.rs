@@ -56,11 +56,6 @@ fn on_a_ring_without_messages_from_ring_to_ring() {
 }
 
 #[test]
-fn on_a_ring_that_waits_for_one_thing_at_a_time() {
-    all_on(&["--ring-without", "least-wait"]);
-}
-
-#[test]
 fn on_a_ring_without_any_feature() {
     all_on(&[
         "--ring-without",
@@ -71,8 +66,6 @@ fn on_a_ring_without_any_feature() {
         "multishot-receive",
         "--ring-without",
         "message-ring",
-        "--ring-without",
-        "least-wait",
     ]);
 }
 

@@ -13,7 +13,8 @@ use io_uring::cqueue;
 impl Ring {
     /// The next thing to be told.
     pub fn next_event(&mut self) -> Option<Event> {
-        while let Some(done) = self.next_done() {
+        while let Some(done) = self.done.get(self.read).copied() {
+            self.read += 1;
             let event = self.completed(done);
             if event.is_some() {
                 return event;
@@ -26,19 +27,6 @@ impl Ring {
             }
         }
         None
-    }
-
-    fn next_done(&mut self) -> Option<Done> {
-        loop {
-            while let Some(done) = self.done.get(self.read) {
-                self.read += 1;
-                if Tag(done.tag).op().stage() == self.stage {
-                    return Some(*done);
-                }
-            }
-            self.stage = self.stage.next()?;
-            self.read = 0;
-        }
     }
 
     fn completed(&mut self, done: Done) -> Option<Event> {

@@ -22,20 +22,12 @@ pub enum Feature {
     MultishotReceive,
     /// Another shard is woken through its ring (5.18); else through an eventfd.
     MessageRing,
-    /// A wait for several completions ends with one of them after a while (6.12); else each wait is
-    /// for one.
-    LeastWait,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::DeferTaskrun,
-        Self::MultishotAccept,
-        Self::MultishotReceive,
-        Self::MessageRing,
-        Self::LeastWait,
-    ];
+    pub const ALL: [Self; 4] =
+        [Self::DeferTaskrun, Self::MultishotAccept, Self::MultishotReceive, Self::MessageRing];
 
     /// Its name, as it is written in flags.
     pub fn name(self) -> &'static str {
@@ -44,7 +36,6 @@ impl Feature {
             Self::MultishotAccept => "multishot-accept",
             Self::MultishotReceive => "multishot-receive",
             Self::MessageRing => "message-ring",
-            Self::LeastWait => "least-wait",
         }
     }
 
@@ -106,11 +97,8 @@ pub fn probe() -> io::Result<Features> {
         return Err(io::Error::other("the kernel's io_uring cannot wait for a bounded time"));
     }
     super::buffers::Buffers::new(&ring.submitter(), GROUP, 2, 64)?;
-    let mut found = Features::default();
-    if ring.params().is_feature_min_timeout() {
-        found = found.with(Feature::LeastWait);
-    }
     drop(ring);
+    let mut found = Features::default();
     if deferring().build(ENTRIES).is_ok() {
         found = found.with(Feature::DeferTaskrun);
     }

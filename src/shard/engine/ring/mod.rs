@@ -40,7 +40,7 @@ use buffers::Buffers;
 pub use buffers::Lent;
 use features::{Feature, Features};
 use io_uring::types::Timespec;
-use operation::{Op, Stage, Tag};
+use operation::{Op, Tag};
 use park::Bell;
 pub use park::Pillow;
 use queue::{Done, Queue};
@@ -117,8 +117,6 @@ pub struct Ring {
     flushing: VecDeque<(Instant, Link)>,
     lingering: VecDeque<(Instant, Link)>,
     done: Vec<Done>,
-    /// What is told of now, and how far `done` has been looked through for it.
-    stage: Stage,
     read: usize,
     now: Instant,
     bell: Arc<Bell>,
@@ -164,7 +162,6 @@ impl Ring {
             flushing: VecDeque::new(),
             lingering: VecDeque::new(),
             done: Vec::new(),
-            stage: Stage::default(),
             read: 0,
             now,
             bell,
@@ -200,7 +197,7 @@ impl Ring {
         self.flush();
         let bound = if self.held.is_empty() { bound } else { Duration::ZERO };
         self.done.clear();
-        (self.stage, self.read) = (Stage::default(), 0);
+        self.read = 0;
         if self.spin.is_zero() || bound.is_zero() {
             self.queue.turn(bound, &mut self.done);
         } else {

@@ -28,48 +28,6 @@ pub(super) enum Op {
     Tick,
 }
 
-impl Op {
-    /// What is told of first in a turn: all of one kind together, so that the code which serves it
-    /// is fetched into the core's cache once a turn and not once each.
-    pub(super) fn stage(self) -> Stage {
-        match self {
-            Self::Ignored
-            | Self::Accept
-            | Self::Connect
-            | Self::Bell
-            | Self::Knock
-            | Self::Tick => Stage::Others,
-            Self::Send => Stage::Sent,
-            Self::ReceiveOnce => Stage::ReceivedOnce,
-            Self::ReceiveMany => Stage::ReceivedMany,
-        }
-    }
-}
-
-/// The order in which a turn's completions are told. Of one link and one kind the kernel's order
-/// stays; nothing relies on the order between kinds.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) enum Stage {
-    #[default]
-    Others,
-    Sent,
-    /// Mostly what instances answer.
-    ReceivedOnce,
-    /// Mostly what clients ask.
-    ReceivedMany,
-}
-
-impl Stage {
-    pub(super) fn next(self) -> Option<Self> {
-        match self {
-            Self::Others => Some(Self::Sent),
-            Self::Sent => Some(Self::ReceivedOnce),
-            Self::ReceivedOnce => Some(Self::ReceivedMany),
-            Self::ReceivedMany => None,
-        }
-    }
-}
-
 /// The kernel hands it back with each completion.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Tag(pub(super) u64);
@@ -191,7 +149,6 @@ impl Queue {
             .flags(libc::MSG_NOSIGNAL)
             .build()
             .user_data(tag.0);
-        self.counts_send();
         // SAFETY: the caller's.
         unsafe { self.push(entry) }
     }

@@ -16,11 +16,6 @@ use std::os::fd::{AsRawFd, RawFd};
 /// Completions that fit for each submission that does.
 const COMPLETIONS: u32 = 8;
 
-/// A send ends within the enter that submits it, unless its peer does not read. So a wait is for
-/// the sends and one thing more: else it would end at once for the sends alone, and be repeated. If
-/// one send does not end, whatever else has happened is read after this long, in microseconds.
-const SENDS_WITHIN: u32 = 100;
-
 /// What the kernel says of an operation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Done {
@@ -37,10 +32,6 @@ pub(super) struct Queue {
     descriptor: RawFd,
     /// Entries that did not fit.
     late: VecDeque<squeue::Entry>,
-    /// Sends queued since the last enter.
-    sends: usize,
-    /// Whether a wait can be for several completions.
-    has_least_wait: bool,
 }
 
 impl Queue {
@@ -59,15 +50,7 @@ impl Queue {
         let (mut submitter, submissions, completions) = ring.split();
         // Without it each enter looks the descriptor up; nothing else depends on it.
         let _ = submitter.register_ring_fd();
-        Ok(Self {
-            submitter,
-            submissions,
-            completions,
-            descriptor,
-            late: VecDeque::new(),
-            sends: 0,
-            has_least_wait: features.has(Feature::LeastWait),
-        })
+        Ok(Self { submitter, submissions, completions, descriptor, late: VecDeque::new() })
     }
 
     pub(super) fn submitter(&self) -> &Submitter<'static> {
@@ -87,11 +70,6 @@ impl Queue {
         if !self.late.is_empty() || unsafe { self.submissions.push(&entry) }.is_err() {
             self.late.push_back(entry);
         }
-    }
-
-    /// A send is queued; it mostly ends within the enter that submits it.
-    pub(super) fn counts_send(&mut self) {
-        self.sends += 1;
     }
 
     /// Queues an operation and the one that is linked to it.
@@ -133,13 +111,8 @@ impl Queue {
         } else {
             let bound = types::Timespec::from(bound);
             let args = types::SubmitArgs::new().timespec(&bound);
-            if self.has_least_wait && self.sends > 0 {
-                self.submitter.submit_with_args(1 + self.sends, &args.min_wait_usec(SENDS_WITHIN))
-            } else {
-                self.submitter.submit_with_args(1, &args)
-            }
+            self.submitter.submit_with_args(1, &args)
         };
-        self.sends = 0;
         if let Err(error) = entered {
             // Nothing came in time; a signal; or the kernel wants its completions read first.
             let passing = [libc::ETIME, libc::EINTR, libc::EBUSY, libc::EAGAIN];
