@@ -32,7 +32,7 @@ fn grow(cluster: &Cluster, name: &str, instances: u32) {
 }
 
 /// How often this was asked of Marathon.
-fn count(cluster: &Cluster, what: &str) -> usize {
+pub(crate) fn count(cluster: &Cluster, what: &str) -> usize {
     cluster.writes().iter().filter(|it| it.starts_with(what)).count()
 }
 

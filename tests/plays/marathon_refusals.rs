@@ -1,6 +1,7 @@
 //! What Marathon refuses, loses or cannot run: whoever waits is told, and nothing is made worse.
 
 use crate::marathon::service;
+use crate::marathon_orders::count;
 use crate::stage::{
     Cluster, Ensemble, PATIENCE, Router, now, of_task, pause_until, status, until, until_members,
     until_view,
@@ -10,10 +11,6 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 const LIST: &str = "/v2/apps";
-
-fn count(cluster: &Cluster, what: &str) -> usize {
-    cluster.writes().iter().filter(|it| it.starts_with(what)).count()
-}
 
 #[test]
 fn a_refusal_is_told_to_whoever_waits() {

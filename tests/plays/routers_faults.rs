@@ -28,6 +28,15 @@ fn start(flags: &[String]) -> Router {
     Router::start(&flags.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
+/// Two of them that know each other, and which one leads.
+fn two(ensemble: &Ensemble, bench: &str) -> ([Router; 2], usize) {
+    let flags = patient(ensemble.flags(), bench);
+    let routers = [start(&flags), start(&flags)];
+    until_members(&[&routers[0], &routers[1]]);
+    let led = until("somebody leads", PATIENCE, || leader(&routers));
+    (routers, led)
+}
+
 fn bench(instances: &[Instance]) -> String {
     fronted("bench", instances, "concurrency-level=1")
 }
@@ -61,11 +70,8 @@ fn servers_that_are_all_away_for_less_than_a_session_cost_nothing() {
     let mut ensemble = Ensemble::start(1);
     let instances = [Instance::start(&[])];
     let bench = bench(&instances);
-    let flags = patient(ensemble.flags(), &bench);
-    let routers = [start(&flags), start(&flags)];
+    let (routers, _) = two(&ensemble, &bench);
     let all: Vec<&Router> = routers.iter().collect();
-    until_members(&all);
-    until("somebody leads", PATIENCE, || leader(&routers));
     let addresses: Vec<_> = routers.iter().map(|it| it.address).collect();
     let flow = Flow::begin(4, &addresses, &request());
     // What is asked of a server is given up after a third of a session: up to then it is kept.
@@ -98,11 +104,8 @@ fn the_lead_outlives_the_server_that_leads_or_moves_soon() {
     let mut ensemble = Ensemble::start(3);
     let instances = [Instance::start(&[])];
     let bench = bench(&instances);
-    let flags = patient(ensemble.flags(), &bench);
-    let routers = [start(&flags), start(&flags)];
+    let (routers, led) = two(&ensemble, &bench);
     let all: Vec<&Router> = routers.iter().collect();
-    until_members(&all);
-    let led = until("somebody leads", PATIENCE, || leader(&routers));
     let addresses: Vec<_> = routers.iter().map(|it| it.address).collect();
     let flow = Flow::begin(4, &addresses, &request());
     let before = epoch(all[0]);
