@@ -104,8 +104,9 @@ assert all(it.host and it.task_id for it in call("list_endpoints"))
 tasks = call("list_tasks", "/g/a")
 killed = call("kill_task", "/g/a", tasks[0].id)
 assert killed.id == tasks[0].id
-until(lambda: len([it for it in call("list_tasks", "/g/a") if it.started_at]) == 2)
-assert "deploymentId" in call("kill_task", "/g/a", call("list_tasks", "/g/a")[0].id, scale=True)
+others = lambda: [it for it in call("list_tasks", "/g/a") if it.started_at and it.id != killed.id]
+until(lambda: len(others()) == 2)
+assert "deploymentId" in call("kill_task", "/g/a", others()[0].id, scale=True)
 settle()
 assert call("get_app", "/g/a").instances == 1
 assert len(call("kill_tasks", "/g/a")) == 1
