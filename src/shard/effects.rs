@@ -142,7 +142,7 @@ impl<E: Engine> Shard<E> {
             asker: Asker::Request,
         };
         let home = self.home(&claim.service);
-        self.tallies.begins(&claim.service).began_to_wait();
+        self.tallies.begins(claim.service.clone()).began_to_wait();
         self.exchanges[key].waits = Some(bytes);
         self.post.send(home, Letter::Claim(claim));
     }

@@ -220,7 +220,7 @@ impl<E: Engine> Shard<E> {
         let service = admission.service().cloned();
         let key = self.serve((link, stream), service.is_some());
         if let Some(service) = service {
-            self.tallies.begins(&service).arrived(self.now);
+            self.tallies.begins(service).arrived(self.now);
         }
         self.connections[link].streams.push((stream, key));
         self.attempt(key, |exchange, now, effects| match admission {

@@ -11,6 +11,7 @@ use crate::base::ids::ServiceId;
 use crate::base::time::{Duration, Instant};
 use crate::core::histogram::Latency;
 use crate::core::pulse::{Beat, Counters};
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
 /// How long after its last request a service at rest is forgotten.
@@ -35,17 +36,15 @@ pub(super) struct Tallies {
 
 impl Tallies {
     /// A service of which something is to be counted that begins.
-    pub(super) fn begins(&mut self, service: &ServiceId) -> &mut Counters {
-        // Most are known: the name is copied only for those that are not.
-        if !self.all.contains_key(service) {
-            self.all.insert(service.clone(), Tally::default());
+    pub(super) fn begins(&mut self, service: ServiceId) -> &mut Counters {
+        let mut place = match self.all.entry(service) {
+            Entry::Occupied(it) => it,
+            Entry::Vacant(it) => it.insert_entry(Tally::default()),
+        };
+        if !std::mem::replace(&mut place.get_mut().lively, true) {
+            self.lively.push(place.key().clone());
         }
-        let tally = self.all.get_mut(service).expect("it is there now");
-        if !tally.lively {
-            tally.lively = true;
-            self.lively.push(service.clone());
-        }
-        &mut tally.counters
+        &mut place.into_mut().counters
     }
 
     /// A service of which something ends that had begun.
@@ -110,7 +109,7 @@ mod tests {
     fn a_pulse_tells_what_happens_and_forgets_what_rests() {
         let mut tallies = Tallies::default();
         for number in 0..3 {
-            tallies.begins(&id(number)).arrived(Instant(1));
+            tallies.begins(id(number)).arrived(Instant(1));
         }
         assert_eq!(told(&mut tallies, 1).len(), 3);
         for number in 0..2 {
@@ -118,8 +117,8 @@ mod tests {
         }
         assert_eq!(told(&mut tallies, 3).len(), 3, "two ended, one goes on");
         assert_eq!(told(&mut tallies, 4), [(id(2), 0)]);
-        tallies.begins(&id(0)).arrived(Instant(5_000_000_000));
-        tallies.begins(&id(0)).ended(None, Instant(6_000_000_000));
+        tallies.begins(id(0)).arrived(Instant(5_000_000_000));
+        tallies.begins(id(0)).ended(None, Instant(6_000_000_000));
         assert_eq!(told(&mut tallies, 6), [(id(2), 0), (id(0), 1)]);
         // Five minutes after the last request of one, and before those of the others.
         told(&mut tallies, 302);
