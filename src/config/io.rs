@@ -13,8 +13,8 @@ const SPIN_US: RangeInclusive<u64> = 0..=10_000;
 const BACKLOG: RangeInclusive<u64> = 1..=65_535;
 
 /// What `--ring-without` can name.
-pub const RING_FEATURES: [&str; 4] =
-    ["defer-taskrun", "multishot-accept", "multishot-receive", "message-ring"];
+pub const RING_FEATURES: [&str; 5] =
+    ["defer-taskrun", "multishot-accept", "multishot-receive", "message-ring", "splice"];
 
 /// How sockets are driven, as written.
 #[derive(Args, Clone, Debug, Default, Deserialize, Serialize)]
@@ -29,7 +29,7 @@ pub struct WrittenIo {
     #[arg(long, value_name = "N")]
     pub ring_depth: Option<u64>,
     /// Do not use this feature of the kernel's io_uring: defer-taskrun, multishot-accept,
-    /// multishot-receive or message-ring; repeatable
+    /// multishot-receive, message-ring or splice; repeatable
     #[arg(long, value_name = "FEATURE")]
     pub ring_without: Vec<String>,
     /// Buffers of a shard for heads and small bodies; a power of two. Fewer stay in the cache,

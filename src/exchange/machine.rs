@@ -1,6 +1,7 @@
 //! The exchange's states and what each event does in them. The picture is in the room's `mod.rs`.
 
 mod ending;
+mod flow;
 mod tunnel;
 
 use self::ending::instance_fault;
@@ -190,6 +191,7 @@ impl Exchange {
             Event::From(Side::Instance, part) => self.instance_said(part, now, out),
             Event::Room(Side::Instance, bytes) => self.instance_took(bytes, now, out),
             Event::Room(Side::Client, bytes) => self.client_took(bytes, now, out),
+            Event::Passed { taken, given } => self.passed(taken, given, now),
             Event::Seated(seat) => self.seated(seat, now, out),
             Event::Refused(why) => self.refused(&why, out),
             Event::Opened { reused } => self.opened(reused, now, out),
@@ -564,25 +566,6 @@ impl Exchange {
         }
         let fault = instance_fault(cause, Class::InstanceError);
         self.fail(&fault, Outcome::InstanceError, out);
-    }
-
-    fn instance_took(&mut self, bytes: u32, now: Instant, out: &mut Effects) {
-        let bytes = bytes.min(self.asked.under_way);
-        self.asked.under_way -= bytes;
-        let goes_on = matches!(self.phase, Phase::Streaming | Phase::Tunnel);
-        if bytes > 0 && !self.asked.ended && goes_on {
-            out.push(Effect::Room(Side::Client, bytes));
-        }
-        self.moved(now);
-    }
-
-    fn client_took(&mut self, bytes: u32, now: Instant, out: &mut Effects) {
-        let bytes = bytes.min(self.answered.under_way);
-        self.answered.under_way -= bytes;
-        if bytes > 0 && !self.answered.ended {
-            out.push(Effect::Room(Side::Instance, bytes));
-        }
-        self.moved(now);
     }
 }
 

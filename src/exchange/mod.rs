@@ -64,6 +64,13 @@ pub enum Event<'a> {
     From(Side, Part<'a>),
     /// A side has taken so many body bytes that had been sent to it.
     Room(Side, u32),
+    /// Body bytes of the response go past the codecs.
+    Passed {
+        /// So many more have come from the instance.
+        taken: u32,
+        /// So many more have been sent to the client.
+        given: u32,
+    },
     /// The request has a slot.
     Seated(Seat),
     /// The request gets no slot.

@@ -141,6 +141,7 @@ impl Host {
                 Event::OpenFailed(link, cause) => Happening::OpenFailed(link, cause),
                 Event::Ended(link) => Happening::Ended(link),
                 Event::Sent(link, bytes) => Happening::Sent(link, bytes),
+                Event::Passed(link, passed) => Happening::Passed(link, passed),
                 Event::Broken(link) => Happening::Broken(link),
             };
             self.shard.happened(happening, now);

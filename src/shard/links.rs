@@ -24,6 +24,7 @@ impl<E: Engine> Shard<E> {
             Happening::Received(link, bytes) => self.read_all(link, Input::Bytes(bytes)),
             Happening::Ended(link) => self.read_all(link, Input::End),
             Happening::Sent(link, bytes) => self.sent(link, bytes),
+            Happening::Passed(link, passed) => self.passed(link, passed),
             Happening::Broken(link) => self.lost(link, &Cause::Broken),
         }
         self.after_event();
@@ -64,6 +65,7 @@ impl<E: Engine> Shard<E> {
             moved: self.now,
             state,
             intake: (usize::MAX, Due::Message),
+            passes: 0,
             touched: false,
         };
         self.connections.insert(link, connection);
@@ -318,7 +320,8 @@ impl<E: Engine> Shard<E> {
         if needs.own_ended {
             self.engine.finish(link);
         }
-        let intake = if self.is_choked(link) { 0 } else { needs.intake };
+        let waits = self.is_choked(link) || self.passes(link, needs.plain);
+        let intake = if waits { 0 } else { needs.intake };
         let connection = &mut self.connections[link];
         if connection.output.capacity() > 0 {
             self.engine.outputs().take_back(std::mem::take(&mut connection.output));
@@ -407,6 +410,9 @@ impl<E: Engine> Shard<E> {
             match side {
                 Side::Client => served.client = None,
                 Side::Instance => served.instance = None,
+            }
+            if let Some((link, _)) = served.instance {
+                self.stop_passing(link);
             }
         }
     }

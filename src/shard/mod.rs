@@ -7,6 +7,7 @@ mod effects;
 pub mod engine;
 mod host;
 mod links;
+mod passing;
 pub mod pool;
 pub mod run;
 pub mod settings;

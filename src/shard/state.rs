@@ -126,6 +126,8 @@ pub(super) struct Connection {
     pub(super) moved: Instant,
     pub(super) state: State,
     pub(super) intake: (usize, Due),
+    /// So many bytes are still to pass on from here without being read.
+    pub(super) passes: u64,
     pub(super) touched: bool,
 }
 

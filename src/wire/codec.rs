@@ -86,6 +86,9 @@ pub struct Needs {
     pub due: Due,
     /// Kept bytes can be read on: call `read` with no bytes.
     pub ready: bool,
+    /// So many bytes come next that are body of the stream at hand as they are, and none of them
+    /// is kept. A driver may carry them past this codec (see [`Codec::read_past`]).
+    pub plain: u64,
     /// No stream is open, and a new one may begin on this connection.
     pub idle: bool,
     /// When to call `read` with [`Input::Tick`], at the latest.
@@ -139,6 +142,19 @@ pub trait Codec: Debug {
 
     /// What the connection needs now.
     fn needs(&self) -> Needs;
+
+    /// So many bytes of the body at hand, of those that are [plain](Needs::plain), were received
+    /// without it. What follows must be read.
+    fn read_past(&mut self, _bytes: u64) {}
+
+    /// How many body bytes this stream could send as they are; 0: it must write them.
+    fn plain_room(&self, _stream: Stream) -> u64 {
+        0
+    }
+
+    /// So many body bytes of this stream, at most its [room](Codec::plain_room), were sent without
+    /// it.
+    fn wrote_past(&mut self, _stream: Stream, _bytes: u64) {}
 
     /// No new stream: close once those at hand have ended.
     fn retire(&mut self);

@@ -125,11 +125,11 @@ fn what_crashes_is_not_multiplied_however_many_wait() {
         let page = router.service("crash").unwrap_or_default();
         page["instances"]["failed-instances"].as_array().map_or(0, Vec::len)
     };
-    // On a busy machine it may have grown before anybody could know that it crashes.
-    until("it crashes", PATIENCE, || (failed() >= 1).then_some(()));
+    // On a busy machine it may have grown, or be about to, before anybody can know that it crashes.
+    until("it crashes, and again", PATIENCE, || (failed() >= 2).then_some(()));
     let instances = || cluster.app("crash").expect("an app")["instances"].clone();
     let had = (count(&cluster, "PUT "), instances());
-    until("it crashes again and again", PATIENCE, || (failed() >= 3).then_some(()));
+    until("again and again", PATIENCE, || (failed() >= 4).then_some(()));
     assert_eq!(router.waiting("crash"), 8);
     let begun = now();
     while now() - begun < Duration::from_secs(4) {

@@ -36,7 +36,7 @@ fn in_state(state: &str) -> Rig {
 }
 
 /// The events, in the order of the table.
-const EVENTS: [&str; 17] = [
+const EVENTS: [&str; 18] = [
     "client head",
     "client end",
     "client cut",
@@ -48,6 +48,7 @@ const EVENTS: [&str; 17] = [
     "instance cut",
     "room to client",
     "room to instance",
+    "passed",
     "seated",
     "refused",
     "opened",
@@ -70,6 +71,7 @@ fn happen(rig: &mut Rig, event: &str, heads: &[Head; 3]) -> String {
         "instance cut" => rig.instance(Part::Cut(&closed())),
         "room to client" => rig.room(Side::Client, 1),
         "room to instance" => rig.room(Side::Instance, 1),
+        "passed" => rig.on(Event::Passed { taken: 1, given: 0 }),
         "seated" => rig.seat(1),
         "refused" => rig.on(Event::Refused(Why::RouterFull)),
         "opened" => rig.on(Event::Opened { reused: false }),

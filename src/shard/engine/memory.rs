@@ -23,6 +23,8 @@ pub struct Memory {
     pub left: Vec<(Link, Traveller)>,
     /// Connections that were adopted, by their numbers; for the world to take.
     pub joined: Vec<(Link, u64)>,
+    /// Bodies that are so long pass on by themselves, if any do.
+    pub passes_from: Option<u64>,
     /// Lets no connection go, as a driver may that has something under way.
     pub clings: bool,
     outputs: Outputs,
@@ -63,6 +65,10 @@ pub struct Wire {
     pub output: Vec<u8>,
     /// Bytes the shard will take.
     pub room: usize,
+    /// What comes passes on: where to, and how much is still to come.
+    pub passes: Option<(Link, u64)>,
+    /// Bytes that came to pass on, and have not.
+    pub pipe: Vec<u8>,
     /// Nothing more will be sent.
     pub finished: bool,
     /// How it was closed.
@@ -117,6 +123,21 @@ impl Engine for Memory {
 
     fn finish(&mut self, link: Link) {
         self.links[link].finished = true;
+    }
+
+    fn worth_passing(&self) -> u64 {
+        self.passes_from.unwrap_or(u64::MAX)
+    }
+
+    fn pass(&mut self, from: Link, to: Link, bytes: u64) -> bool {
+        assert!(self.links[from].passes.is_none() && self.links[from].pipe.is_empty());
+        self.links[from].passes = Some((to, bytes));
+        true
+    }
+
+    fn stop_passing(&mut self, from: Link) -> u64 {
+        self.links[from].passes = None;
+        std::mem::take(&mut self.links[from].pipe).len() as u64
     }
 
     fn close(&mut self, link: Link, how: Shut) {

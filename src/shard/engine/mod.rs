@@ -41,8 +41,21 @@ pub enum Happening<'a> {
     Ended(Link),
     /// So many bytes have left.
     Sent(Link, usize),
+    /// Of what passes from this link to another (see [`Engine::pass`]).
+    Passed(Link, Passed),
     /// The connection broke.
     Broken(Link),
+}
+
+/// How much more has passed from one link to another.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Passed {
+    /// Bytes that came.
+    pub taken: u32,
+    /// Bytes that left.
+    pub given: u32,
+    /// All has passed, and the peer has said something beyond it.
+    pub surplus: bool,
 }
 
 /// How a link is closed.
@@ -77,6 +90,23 @@ pub trait Engine {
     /// Tells the peer that nothing more follows, once everything given to `send` has left;
     /// receiving goes on. Said again it means nothing.
     fn finish(&mut self, link: Link);
+
+    /// How long a body must be at least to be [passed](Engine::pass) at less cost than read.
+    fn worth_passing(&self) -> u64 {
+        u64::MAX
+    }
+
+    /// Lets the next bytes that come on a link, so many of them, pass on to another as they are,
+    /// after what was given to `send` there. Whether it can be done now; then `Passed` tells of it,
+    /// and nothing is received on `from` meanwhile.
+    fn pass(&mut self, _from: Link, _to: Link, _bytes: u64) -> bool {
+        false
+    }
+
+    /// No more passes from a link. Bytes that came and have not left are lost: their number.
+    fn stop_passing(&mut self, _from: Link) -> u64 {
+        0
+    }
 
     /// Closes, and forgets the link.
     fn close(&mut self, link: Link, how: Shut);

@@ -11,4 +11,5 @@ mod travel;
 mod tunnels;
 mod volume;
 mod whole;
+mod wires;
 mod world;

@@ -34,6 +34,10 @@ impl Play {
         let service = SERVICES[below(&mut state, 5) as usize];
         let accept = [Accept::Balanced, Accept::Plain][below(&mut state, 2) as usize];
         let mut world = World::new(Setup { shards, service, accept, ..Setup::default() });
+        let passes_from = [None, Some(1), Some(3)][below(&mut state, 3) as usize];
+        for shard in &mut world.shards {
+            shard.engine.passes_from = passes_from;
+        }
         world.sip = [1, 3, 50, usize::MAX][below(&mut state, 4) as usize];
         Self { world, state, clients: Vec::new(), asked: BTreeMap::new(), count: 0 }
     }

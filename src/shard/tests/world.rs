@@ -6,6 +6,7 @@
 //! those it has. A connection that goes from one shard to another is followed.
 
 use super::whole::whole;
+use super::wires::give;
 use crate::base::address::SocketAddr;
 use crate::base::ids::{ServiceId, ShardId};
 use crate::base::limits::Limits;
@@ -56,14 +57,14 @@ pub(super) struct Remote {
     /// Bytes that came from the shard.
     pub(super) got: Vec<u8>,
     /// Bytes on their way to the shard.
-    send: Vec<u8>,
-    fin: bool,
+    pub(super) send: Vec<u8>,
+    pub(super) fin: bool,
     pub(super) shut: Option<Shut>,
     /// Bytes of requests that were answered.
     answered: usize,
     /// It takes what is sent to it.
     pub(super) reads: bool,
-    opened: bool,
+    pub(super) opened: bool,
     /// No driver has it: it is in a letter.
     away: Option<Traveller>,
     broken: bool,
@@ -505,25 +506,6 @@ impl Remote {
     fn is_asked(&self) -> bool {
         self.address.is_some() && self.shut.is_none() && self.got.len() > self.answered
     }
-}
-
-/// Gives a shard what a remote sends, no more than it takes.
-fn give(shard: &mut Shard<Memory>, remote: &mut Remote, sip: usize, now: Instant) -> bool {
-    let (link, room) = (remote.link, shard.engine.wire(remote.link).room);
-    if !remote.opened || room == 0 {
-        return false;
-    }
-    let given = room.min(sip).min(remote.send.len());
-    if given > 0 {
-        let mut piece: Vec<u8> = remote.send.drain(..given).collect();
-        shard.happened(Happening::Received(link, &mut piece), now);
-    } else if remote.send.is_empty() && std::mem::take(&mut remote.fin) {
-        shard.engine.wire(link).ended = true;
-        shard.happened(Happening::Ended(link), now);
-    } else {
-        return false;
-    }
-    true
 }
 
 pub(super) fn settings(setup: &Setup) -> Settings {

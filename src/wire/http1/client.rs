@@ -274,13 +274,19 @@ impl Codec for Client {
         Needs {
             intake,
             due: if self.phase == Phase::Idle { Due::Nothing } else { Due::More },
-            ready: self.phase == Phase::Body && self.inlet.is_ready(),
+            ready: self.phase == Phase::Body && (self.inlet.is_ready() || self.inlet.has_passed()),
+            plain: if self.phase == Phase::Body { self.inlet.plain() } else { 0 },
             idle: self.phase == Phase::Idle && !self.retiring,
             wakeup: None,
             peer_ended: self.inlet.ended,
             own_ended: self.is_tunnel && self.outlet == Outlet::Shut,
             close: self.close,
         }
+    }
+
+    fn read_past(&mut self, bytes: u64) {
+        assert!(self.phase == Phase::Body, "a body passes where one is due");
+        self.inlet.pass(bytes);
     }
 
     fn retire(&mut self) {

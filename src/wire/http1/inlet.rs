@@ -314,6 +314,25 @@ impl Inlet {
         }
     }
 
+    /// How many bytes of the body come next as they are, if none is kept.
+    pub(super) fn plain(&self) -> u64 {
+        match self.body {
+            Body::Exact(left) if self.stash.is_empty() && !self.ended => left,
+            _ => 0,
+        }
+    }
+
+    /// So many bytes of the body came, and were not seen here.
+    pub(super) fn pass(&mut self, bytes: u64) {
+        let Body::Exact(left) = self.body else { unreachable!("only such a body is plain") };
+        self.body = Body::exact(left.checked_sub(bytes).expect("no more passes than is due"));
+    }
+
+    /// Whether all of the body has come, of which the end was not read: it was not seen here.
+    pub(super) fn has_passed(&self) -> bool {
+        self.body.is_over()
+    }
+
     /// Bytes of memory it holds beside its own.
     #[cfg(test)]
     pub(super) fn memory(&self) -> usize {

@@ -427,12 +427,25 @@ impl Codec for Server {
                 Phase::Body => self.inlet.is_ready(),
                 Phase::Answer | Phase::Deaf => false,
             },
+            plain: 0, // requests are read: few have bodies for which the other way would pay
             idle: self.phase == Phase::Head && is_open,
             wakeup: (self.phase == Phase::Head && is_open).then(|| self.deadline()),
             peer_ended: self.inlet.ended,
             own_ended: self.tunnel == Tunnel::Open && self.reply == Reply::Over && is_open,
             close: self.close,
         }
+    }
+
+    fn plain_room(&self, stream: Stream) -> u64 {
+        match self.outlet {
+            Outlet::Exact(left) if stream == self.stream && self.reply == Reply::Begun => left,
+            _ => 0,
+        }
+    }
+
+    fn wrote_past(&mut self, stream: Stream, bytes: u64) {
+        let left = self.plain_room(stream).checked_sub(bytes);
+        self.outlet = Outlet::Exact(left.expect("no more passes than there is room for"));
     }
 
     fn retire(&mut self) {

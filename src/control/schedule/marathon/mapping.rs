@@ -86,12 +86,15 @@ pub(super) fn any_healthy(app: &App) -> bool {
 
 /// Whether an app's last failure is no older than some minutes, seen from the launch of its
 /// youngest task: both are dates of the cluster, so no clock of ours is asked. An app that failed
-/// once keeps that failure for ever, and may well boot slowly years later. One without a task is
-/// not known to fail; Marathon then delays its launch or does not.
+/// once keeps that failure for ever, and may well boot slowly years later. One that failed and has
+/// no task at all is between two launches: the next one tells more, and more of them wait for the
+/// same offers.
 pub(super) fn failed_lately(app: &App) -> bool {
     const LATELY_MS: u64 = 10 * 60 * 1000;
     let Some(failure) = &app.last_task_failure else { return false };
-    let youngest = live(app).filter_map(|it| it.staged_at.or(it.started_at)).max();
+    let Some(youngest) = live(app).map(|it| it.staged_at.or(it.started_at)).max() else {
+        return app.instances > 0;
+    };
     failure.timestamp.zip(youngest).is_some_and(|(failed, it)| failed.0 + LATELY_MS > it.0)
 }
 

@@ -13,6 +13,9 @@ use std::net::Shutdown;
 /// Bytes read from a peer after the last one was sent to it, and thrown away.
 const LINGER_BYTES: usize = 256 << 10;
 
+/// Bytes received of a message whose body is likely to pass.
+const HEAD_BYTES: usize = 2 << 10;
+
 impl Ring {
     /// Asks the kernel for all that has come to be wanted since the last turn.
     pub(super) fn flush(&mut self) {
@@ -74,14 +77,16 @@ impl Ring {
         }
     }
 
-    fn arrange(&mut self, link: Link) {
+    pub(super) fn arrange(&mut self, link: Link) {
         let Some(wire) = self.wires.get_mut(link) else { return };
         wire.touched = false;
         match wire.phase {
             Phase::Opening => {}
             Phase::Open => {
+                self.feed(link);
                 self.send_on(link);
                 self.finish_on(link);
+                self.pass_on(link);
                 self.receive_on(link);
             }
             Phase::Flushing => {
@@ -151,10 +156,12 @@ impl Ring {
     fn receive_once(&mut self, link: Link, most: usize) {
         let wire = &mut self.wires[link];
         wire.receiving = Receiving::Once;
-        let large = wire.large && most > self.small.size();
+        let passed = std::mem::take(&mut wire.passed);
+        let large = wire.large && !passed && most > self.small.size();
         wire.asked_large = large;
         let (group, size) =
             if large { (LARGE, self.large.size()) } else { (SMALL, self.small.size()) };
+        let size = if passed { size.min(HEAD_BYTES) } else { size };
         let bytes = u32::try_from(most.min(size)).expect("a buffer is small");
         let tag = Tag::of_link(Op::ReceiveOnce, link);
         self.queue.receive_once(wire.fd(), (group, bytes), wire.sends, tag);
@@ -204,6 +211,7 @@ impl Ring {
             (wire.receiving == Receiving::Once, Op::ReceiveOnce),
             (wire.receiving == Receiving::Many, Op::ReceiveMany),
             (wire.address.is_some(), Op::Connect),
+            (wire.polls, Op::Poll),
         ];
         for (_, op) in ops.into_iter().filter(|(is, _)| *is) {
             self.queue.cancel(Tag::of_link(op, link));

@@ -13,6 +13,13 @@ use io_uring::cqueue;
 impl Ring {
     /// The next thing to be told.
     pub fn next_event(&mut self) -> Option<Event> {
+        // Whoever was sent the last of something may have answered since.
+        while let Some((link, event)) = self.ready.pop_front() {
+            if self.wires.get(link).is_some_and(|it| it.phase == Phase::Open) {
+                self.touch(link);
+                return Some(event);
+            }
+        }
         while let Some(done) = self.done.get(self.read).copied() {
             self.read += 1;
             let event = self.completed(done);
@@ -37,6 +44,10 @@ impl Ring {
             Op::Connect => self.connected(tag.link(), done.result),
             Op::ReceiveOnce | Op::ReceiveMany => self.received(tag, done),
             Op::Send => self.sent(tag.link(), done.result),
+            Op::Poll => {
+                self.polled(tag.link());
+                None
+            }
             Op::Bell => {
                 self.listen_to_bell();
                 None
@@ -83,6 +94,9 @@ impl Ring {
     }
 
     fn sent(&mut self, link: Link, result: i32) -> Option<Event> {
+        if let Some(from) = self.wires[link].fed_by {
+            self.touch(from);
+        }
         let wire = &mut self.wires[link];
         let open = wire.phase == Phase::Open;
         match usize::try_from(result) {

@@ -22,12 +22,19 @@ pub enum Feature {
     MultishotReceive,
     /// Another shard is woken through its ring (5.18); else through an eventfd.
     MessageRing,
+    /// Large bodies pass from socket to socket through a pipe; else they are copied.
+    Splice,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 4] =
-        [Self::DeferTaskrun, Self::MultishotAccept, Self::MultishotReceive, Self::MessageRing];
+    pub const ALL: [Self; 5] = [
+        Self::DeferTaskrun,
+        Self::MultishotAccept,
+        Self::MultishotReceive,
+        Self::MessageRing,
+        Self::Splice,
+    ];
 
     /// Its name, as it is written in flags.
     pub fn name(self) -> &'static str {
@@ -36,6 +43,7 @@ impl Feature {
             Self::MultishotAccept => "multishot-accept",
             Self::MultishotReceive => "multishot-receive",
             Self::MessageRing => "message-ring",
+            Self::Splice => "splice",
         }
     }
 
@@ -111,6 +119,9 @@ pub fn probe() -> io::Result<Features> {
     if messages()? {
         found = found.with(Feature::MessageRing);
     }
+    if super::passing::works() {
+        found = found.with(Feature::Splice);
+    }
     Ok(found)
 }
 
@@ -172,7 +183,7 @@ mod tests {
         for feature in Feature::ALL {
             assert_eq!(Feature::named(feature.name()), Some(feature));
         }
-        assert_eq!(Feature::named("splice"), None);
+        assert_eq!(Feature::named("telepathy"), None);
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod complete;
 pub mod features;
 mod operation;
 mod park;
+mod passing;
 mod queue;
 #[cfg(test)]
 mod tests;
@@ -33,7 +34,7 @@ use crate::base::time::{Duration, Instant};
 use crate::mesh::clock;
 use crate::shard::engine::outputs::Outputs;
 use crate::shard::engine::shortage::Complaint;
-use crate::shard::engine::{Engine, Intake, Link, Shut};
+use crate::shard::engine::{Engine, Intake, Link, Passed, Shut};
 use crate::wire::codec::{Cause, Due};
 use accept::Acceptor;
 use buffers::Buffers;
@@ -43,6 +44,7 @@ use io_uring::types::Timespec;
 use operation::{Op, Tag};
 use park::Bell;
 pub use park::Pillow;
+use passing::Pipes;
 use queue::{Done, Queue};
 use slotmap::SlotMap;
 use std::collections::VecDeque;
@@ -94,6 +96,8 @@ pub enum Event {
     Ended(Link),
     /// So many bytes have left.
     Sent(Link, usize),
+    /// Of what passes from this link to another.
+    Passed(Link, Passed),
     /// The connection broke.
     Broken(Link),
 }
@@ -106,11 +110,14 @@ pub struct Ring {
     small: Buffers,
     large: Buffers,
     outputs: Outputs,
+    pipes: Pipes,
     wires: SlotMap<Link, Wire>,
     acceptors: Vec<Acceptor>,
     touched: Vec<Link>,
     /// Have something to tell without a completion.
     held: Vec<Link>,
+    /// To be told before what the kernel says next.
+    ready: VecDeque<(Link, Event)>,
     /// Nothing is due on them; the oldest first.
     quiet: VecDeque<(Instant, Link)>,
     /// Must be gone by then: those that flush, and those that linger.
@@ -154,10 +161,12 @@ impl Ring {
             small,
             large,
             outputs: Outputs::default(),
+            pipes: Pipes::default(),
             wires: SlotMap::with_key(),
             acceptors: Vec::new(),
             touched: Vec::new(),
             held: Vec::new(),
+            ready: VecDeque::new(),
             quiet: VecDeque::new(),
             flushing: VecDeque::new(),
             lingering: VecDeque::new(),
@@ -195,7 +204,8 @@ impl Ring {
     /// What to do before the thread may sleep; then submits, and waits for at most `bound`.
     pub fn turn(&mut self, bound: Duration) {
         self.flush();
-        let bound = if self.held.is_empty() { bound } else { Duration::ZERO };
+        let quiet = self.held.is_empty() && self.ready.is_empty();
+        let bound = if quiet { bound } else { Duration::ZERO };
         self.done.clear();
         self.read = 0;
         if self.spin.is_zero() || bound.is_zero() {
@@ -260,6 +270,8 @@ impl Ring {
         let domain = socket2::Domain::for_address(address);
         let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
         socket.set_tcp_nodelay(true)?;
+        // An urgent byte is one like others: at its mark a splice would come to an end.
+        socket.set_out_of_band_inline(true)?;
         Ok(socket)
     }
 
@@ -338,8 +350,25 @@ impl Engine for Ring {
         self.touch(link);
     }
 
+    fn worth_passing(&self) -> u64 {
+        if self.features.has(Feature::Splice) { passing::WORTH } else { u64::MAX }
+    }
+
+    fn pass(&mut self, from: Link, to: Link, bytes: u64) -> bool {
+        self.begin_passing(from, to, bytes)
+    }
+
+    fn stop_passing(&mut self, from: Link) -> u64 {
+        self.end_passing(from)
+    }
+
     fn close(&mut self, link: Link, how: Shut) {
+        self.end_passing(link);
         let Some(wire) = self.wires.get_mut(link) else { return };
+        if let Some(from) = wire.fed_by.take() {
+            self.starve(from);
+        }
+        let wire = &mut self.wires[link];
         let flushes = how == Shut::Flush && wire.phase == Phase::Open && !wire.deaf;
         wire.spill = VecDeque::new();
         if flushes {

@@ -26,6 +26,8 @@ pub(super) enum Op {
     Knock,
     /// The longest sleep in glommio is over.
     Tick,
+    /// A socket has bytes, or takes some.
+    Poll,
 }
 
 /// The kernel hands it back with each completion.
@@ -57,6 +59,7 @@ impl Tag {
             6 => Op::Bell,
             7 => Op::Knock,
             8 => Op::Tick,
+            9 => Op::Poll,
             _ => Op::Ignored,
         }
     }
@@ -110,6 +113,12 @@ impl Queue {
             .build()
             .flags(squeue::Flags::BUFFER_SELECT);
         self.push_plain(entry, tag);
+    }
+
+    /// Completes when a socket is so (`poll`'s events), or broken.
+    pub(super) fn poll(&mut self, socket: BorrowedFd<'_>, events: i16, tag: Tag) {
+        let events = u32::from(events.cast_unsigned());
+        self.push_plain(opcode::PollAdd::new(fd(socket), events).build(), tag);
     }
 
     /// Ends operations with this tag.

@@ -1,12 +1,14 @@
 //! The ring driver against real sockets, with every feature of the kernel and without each.
 
+mod passing;
+
 use super::features::{Feature, Features, probe};
 use super::{Event, Ring, Tuning};
 use crate::base::address::SocketAddr;
 use crate::base::limits::Limits;
 use crate::base::time::Duration;
 use crate::mesh::clock;
-use crate::shard::engine::{Engine, Link, Shut};
+use crate::shard::engine::{Engine, Link, Passed, Shut};
 use crate::wire::codec::Due;
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -30,6 +32,7 @@ struct Rig {
     broken: Vec<Link>,
     came: HashMap<Link, Vec<u8>>,
     sent: HashMap<Link, usize>,
+    passed: HashMap<Link, Vec<Passed>>,
     /// Room given anew after each piece, if any.
     room: usize,
     due: Due,
@@ -72,6 +75,7 @@ impl Rig {
             broken: Vec::new(),
             came: HashMap::new(),
             sent: HashMap::new(),
+            passed: HashMap::new(),
             room: 1 << 20,
             due: Due::Message,
         }
@@ -111,6 +115,7 @@ impl Rig {
             }
             Event::Ended(link) => self.ended.push(link),
             Event::Sent(link, bytes) => *self.sent.entry(link).or_default() += bytes,
+            Event::Passed(link, passed) => self.passed.entry(link).or_default().push(passed),
             Event::Broken(link) => self.broken.push(link),
         }
     }

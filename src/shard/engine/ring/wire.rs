@@ -1,6 +1,8 @@
 //! One connection, as the ring driver sees it.
 
+use super::passing::Passing;
 use crate::base::time::Instant;
+use crate::shard::engine::Link;
 use crate::wire::codec::Due;
 use socket2::SockAddr;
 use std::collections::VecDeque;
@@ -73,6 +75,8 @@ pub(super) struct Wire {
     pub(super) deaf: bool,
     /// Its receives fill their buffers: larger ones pay.
     pub(super) large: bool,
+    /// Its last body passed: of the next message the head is to be read, and little more.
+    pub(super) passed: bool,
     /// The receive under way was asked for with one.
     pub(super) asked_large: bool,
     /// In the list of those to be looked at.
@@ -85,6 +89,12 @@ pub(super) struct Wire {
     pub(super) lingers: usize,
     /// Where it connects to, while it does.
     pub(super) address: Option<Box<SockAddr>>,
+    /// What comes passes on to another connection.
+    pub(super) passes: Option<Box<Passing>>,
+    /// From which connection bytes pass on to this one.
+    pub(super) fed_by: Option<Link>,
+    /// Its readiness is waited for.
+    pub(super) polls: bool,
 }
 
 impl Wire {
@@ -108,12 +118,16 @@ impl Wire {
             finished: false,
             deaf: false,
             large: false,
+            passed: false,
             asked_large: false,
             touched: false,
             waits: false,
             quiet_since: Instant(0),
             lingers: 0,
             address: None,
+            passes: None,
+            fed_by: None,
+            polls: false,
         }
     }
 
@@ -123,7 +137,7 @@ impl Wire {
 
     /// Whether the kernel still has something of it.
     pub(super) fn is_busy(&self) -> bool {
-        self.sends || self.receiving != Receiving::No || self.address.is_some()
+        self.sends || self.polls || self.receiving != Receiving::No || self.address.is_some()
     }
 
     /// Whether all that was given has been sent.

@@ -203,6 +203,10 @@ fn what_crashes_is_not_multiplied() {
     };
     check(&failed(young, "2026-01-02T11:59:00.000Z"), false, (0, ""), "not now");
     check(&failed(APP, "2026-01-02T11:59:00.000Z"), false, (0, ""), "done");
+    // Between two launches, whether Marathon delays the next one or is about to begin it.
+    check(&failed(none, "2026-01-02T11:00:00.000Z"), false, (0, ""), "not now");
+    let stopped = none.replace("\"instances\":1", "\"instances\":0");
+    check(&failed(&stopped, "2026-01-02T11:00:00.000Z"), true, (200, of_other), "done");
     // One failure long ago says nothing of an instance that boots slowly.
     check(&failed(young, "2026-01-02T11:00:00.000Z"), true, (200, of_other), "done");
     check(&failed(young, "2026-01-02T11:00:00.000Z"), true, (200, delayed), "not now");
