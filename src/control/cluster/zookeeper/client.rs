@@ -29,6 +29,8 @@ pub enum Mode {
 pub struct Stat {
     /// Writes of its value.
     pub version: i32,
+    /// The transaction that made it.
+    pub created: i64,
     /// The transaction that last added or removed a child.
     pub pzxid: i64,
     /// The session it goes with; 0: none.
@@ -50,6 +52,8 @@ pub enum Error {
     TooLarge(usize),
     /// The server refuses it, and would again.
     Refused(String),
+    /// Those who are registered are no routers of this one's cluster.
+    Strangers(String),
     /// Nobody knows what came of it; the client has been given up.
     Trouble(String),
 }
@@ -65,7 +69,7 @@ impl fmt::Display for Error {
                 write!(f, "{bytes} bytes are too many for ZooKeeper, which takes {VALUE_BYTES_MAX}")
             }
             Self::Refused(why) => write!(f, "ZooKeeper refuses it: {why}"),
-            Self::Trouble(why) => f.write_str(why),
+            Self::Strangers(why) | Self::Trouble(why) => f.write_str(why),
         }
     }
 }

@@ -240,5 +240,6 @@ fn of(error: ZkError) -> Error {
 }
 
 fn stat(it: &zookeeper::Stat) -> Stat {
-    Stat { version: it.version, pzxid: it.pzxid, owner: it.ephemeral_owner }
+    let (created, pzxid, owner) = (it.czxid, it.pzxid, it.ephemeral_owner);
+    Stat { version: it.version, created, pzxid, owner }
 }
