@@ -91,6 +91,12 @@ fn what_nothing_lists_for_long_is_forgotten_unless_it_is_written_again() {
     let brief = Shared::new(servers, Duration::from_millis(50), "/w", Keys::default());
     let read = Box::new(|_: &[u8]| Err("nothing is read".to_owned()));
     let library = Library::start(brief, read, Box::new(|_, _| {})).expect("a thread");
+    // Only what may be forgotten is read.
+    let read = |wanted: &str| {
+        let of = |bucket: &String| store.versions_in(bucket, |key| key == wanted).expect("works");
+        store.buckets().expect("works").iter().flat_map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(read(keys[1]), [(keys[1].to_owned(), 1)]);
     let listed = [keys[0].to_owned()].into();
     library.listed(Some(Listing { kind: "^A#".to_owned(), keys: listed }));
     until("it is forgotten", PATIENCE * 3, || {
