@@ -124,6 +124,18 @@ impl Plane {
         }
     }
 
+    /// Descriptions of what does not run need not all be kept. What is about to be listed, or began
+    /// since a scheduler was last heard that does not answer now, may run.
+    pub(super) fn trim_shelf(&mut self) {
+        let Some(known) = self.runners.known_until() else { return };
+        let (creating, misplaced) = (&self.creating, &self.misplaced);
+        self.shelf.trim(|id, last_request| {
+            creating.contains_key(id)
+                || misplaced.contains_key(id)
+                || last_request.is_some_and(|it| it >= known)
+        });
+    }
+
     /// What was refused may be asked for again when its time has come.
     pub(super) fn forgive(&mut self, now: Instant) {
         let (publisher, creating) = (&mut self.publisher, &self.creating);
