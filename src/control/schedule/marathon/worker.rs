@@ -215,7 +215,7 @@ impl<R: Fn(Report)> Worker<R> {
         let outcome = self.flow(|flow| flow.reconcile(service, tasks));
         match outcome {
             Outcome::Done => {
-                tracing::info!(%service, tasks, "the number of instances is set right");
+                tracing::info!(%service, tasks, "the number of instances did not fit");
             }
             Outcome::Needless => {
                 tracing::debug!(%service, tasks, "the number of instances is left as it is");
