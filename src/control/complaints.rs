@@ -16,7 +16,7 @@ pub(super) struct Complaints {
 impl Complaints {
     /// An order was carried out, or was not for this reason. An order that is tried again and again
     /// under a lock that somebody else holds says so once.
-    pub(super) fn hear(&mut self, order: &Order, error: Option<&String>) {
+    pub(super) fn hear(&mut self, order: &Order, error: Option<&str>) {
         let (what, service, whom) = named(order);
         match error {
             None => {

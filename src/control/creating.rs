@@ -9,7 +9,7 @@ use crate::base::ids::ServiceId;
 use crate::base::time::{Duration, Instant};
 use crate::control::plane::Plane;
 use crate::core::aggregator::DeploymentError;
-use crate::core::fact::{Order, Runner};
+use crate::core::fact::{Order, Runner, Undone};
 use crate::core::service::Description;
 use crate::core::slots::ServiceSlots;
 use std::collections::HashMap;
@@ -87,7 +87,7 @@ impl Plane {
     pub(super) fn created(
         &mut self,
         description: &Arc<Description>,
-        result: Result<(), String>,
+        result: Result<(), Undone>,
         now: Instant,
     ) {
         let id = &description.id;
@@ -102,13 +102,15 @@ impl Plane {
         if self.aggregator.state(id).is_some() {
             return; // it is listed meanwhile, whoever made it
         }
-        if wanted && self.runner(id) == Some(Runner::Marathon) {
-            self.refusals.entry(id.clone()).or_default().again(now);
-            let error = DeploymentError::Refused(why.into());
-            self.shelf.refused(description, &error);
-            self.publisher.refuse(description, error);
-        } else {
-            self.publisher.remove(id);
+        match why {
+            Undone::Refused(why) if wanted && self.runner(id) == Some(Runner::Marathon) => {
+                self.refusals.entry(id.clone()).or_default().again(now);
+                let error = DeploymentError::Refused(why.into());
+                self.shelf.refused(description, &error);
+                self.publisher.refuse(description, error);
+            }
+            // Nobody has said no: whoever waits for it asks again, as long as he waits.
+            Undone::Refused(_) | Undone::NotNow(_) => self.publisher.remove(id),
         }
     }
 
@@ -122,6 +124,18 @@ impl Plane {
             tracing::warn!(service = %id, "a service was created and is not there");
             self.publisher.remove(&id);
         }
+    }
+
+    /// Descriptions of what does not run need not all be kept. What is about to be listed, or began
+    /// since a scheduler was last heard that does not answer now, may run.
+    pub(super) fn trim_shelf(&mut self) {
+        let Some(known) = self.runners.known_until() else { return };
+        let (creating, misplaced) = (&self.creating, &self.misplaced);
+        self.shelf.trim(|id, last_request| {
+            creating.contains_key(id)
+                || misplaced.contains_key(id)
+                || last_request.is_some_and(|it| it >= known)
+        });
     }
 
     /// What was refused may be asked for again when its time has come.

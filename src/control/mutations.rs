@@ -11,7 +11,7 @@ use crate::control::plane::Plane;
 use crate::core::aggregator::State;
 use crate::core::autoscaler::{Action, Input, Scaling, Standing, Trend};
 use crate::core::catalogue::Done;
-use crate::core::fact::Order;
+use crate::core::fact::{Order, Undone};
 use crate::core::gc::{Broken, Failures, Idle, Use};
 use crate::core::letter::Command;
 use std::sync::Arc;
@@ -40,9 +40,9 @@ pub(super) enum Mutation {
 
 impl Plane {
     /// The scheduler has carried an order out, or not.
-    pub(super) fn done(&mut self, order: &Order, result: Result<(), String>, now: Instant) {
+    pub(super) fn done(&mut self, order: &Order, result: Result<(), Undone>, now: Instant) {
         self.launches.orders_failed += u64::from(result.is_err());
-        self.complaints.hear(order, result.as_ref().err());
+        self.complaints.hear(order, result.as_ref().err().map(Undone::why));
         match order {
             Order::Create(description, _) => self.created(description, result, now),
             Order::Scale(service, _) => {
@@ -277,7 +277,7 @@ impl Plane {
         }
     }
 
-    fn deleted(&mut self, service: &ServiceId, result: Result<(), String>) {
+    fn deleted(&mut self, service: &ServiceId, result: Result<(), Undone>) {
         self.delete_over(service);
         if result.is_ok() {
             self.idle.collected(service);
@@ -292,7 +292,7 @@ impl Plane {
         if let Some(Mutation::Deleting(replies)) = self.mutations.remove(service) {
             let done = match result {
                 Ok(()) => Done::Deleted,
-                Err(error) => Done::Failed(error),
+                Err(error) => Done::Failed(error.why().to_owned()),
             };
             for reply in replies {
                 let _ = reply.send(done.clone());

@@ -313,10 +313,7 @@ impl Plane {
             }
             self.publisher.free(self.post.oldest_world());
             self.books.trim(&self.aggregator, date);
-            // What a scheduler does not tell now may be what it runs.
-            if self.runners.are_heard() {
-                self.shelf.trim();
-            }
+            self.trim_shelf();
             self.forgive(now);
             if self.ending.is_none() {
                 self.end_misplaced(now);

@@ -93,16 +93,18 @@ impl Runners {
         state.doubt.is_empty() && state.runner.is_none_or(|it| self.is_sure(it))
     }
 
-    /// Whether all that can be in doubt have answered lately, believed or not.
-    pub fn are_heard(&self) -> bool {
-        let is_heard = |it: &Runner| match it {
-            Runner::Local => true,
+    /// Until when all is known of what they run, as far as they have told it: what was begun later
+    /// may run untold. None: one has not been believed yet.
+    pub fn known_until(&self) -> Option<Date> {
+        let known = |it: &Runner| match it {
+            Runner::Local => Some(Date(u64::MAX)),
             Runner::Marathon => {
-                let sight = self.views.get(it).map(|it| it.view.sight);
-                matches!(sight, Some(Sight::Fresh | Sight::Doubted))
+                let view = &self.views.get(it)?.view;
+                let answers = matches!(view.sight, Sight::Fresh | Sight::Doubted);
+                view.heard.map(|it| if answers { Date(u64::MAX) } else { it })
             }
         };
-        self.ways.keys().all(is_heard)
+        self.ways.keys().map(known).min().unwrap_or(Some(Date(u64::MAX)))
     }
 
     /// How many there are.
@@ -163,19 +165,25 @@ mod tests {
     }
 
     #[test]
-    fn a_scheduler_that_does_not_answer_is_not_heard() {
+    fn of_a_scheduler_that_does_not_answer_it_is_known_what_it_ran() {
         let (orders, _ordered) = std::sync::mpsc::channel();
         let mut runners = Runners::none();
-        assert!(runners.are_heard(), "there is none");
+        let all = Some(Date(u64::MAX));
+        assert_eq!(runners.known_until(), all, "there is none");
         runners.add(Runner::Local, orders.clone());
-        assert!(runners.are_heard());
+        assert_eq!(runners.known_until(), all);
         runners.add(Runner::Marathon, orders);
-        assert!(!runners.are_heard(), "unseen");
-        for (sight, expected) in
-            [(Sight::Fresh, true), (Sight::Stale, false), (Sight::Doubted, true)]
-        {
-            runners.seen(Runner::Marathon, view(sight), at(0));
-            assert_eq!(runners.are_heard(), expected, "{sight:?}");
+        assert_eq!(runners.known_until(), None, "unseen");
+        let heard = Some(Date(7));
+        for (sight, heard, expected) in [
+            (Sight::Stale, None, None),
+            (Sight::Doubted, None, None),
+            (Sight::Fresh, heard, all),
+            (Sight::Stale, heard, heard),
+            (Sight::Doubted, heard, all),
+        ] {
+            runners.seen(Runner::Marathon, View { heard, ..view(sight) }, at(0));
+            assert_eq!(runners.known_until(), expected, "{sight:?}");
         }
     }
 

@@ -209,8 +209,9 @@ impl Shelf {
         state.failed.iter().filter(|it| is_new(&it.fact.id)).count() as u64
     }
 
-    /// Forgets the descriptions that have not been used for longest, when there are too many.
-    pub fn trim(&mut self) {
+    /// Forgets the descriptions that have not been used for longest, when there are too many; not
+    /// those of what may run, by its id and its last request.
+    pub fn trim(&mut self, may_run: impl Fn(&ServiceId, Option<Date>) -> bool) {
         let absent = |it: &&Arc<Entry>| !it.exists && it.traffic.outstanding == 0;
         let count = self.catalogue.services.values().filter(absent).count();
         if count <= DESCRIPTIONS_MAX {
@@ -220,7 +221,7 @@ impl Shelf {
             .catalogue
             .services
             .iter()
-            .filter(|(_, it)| absent(it))
+            .filter(|(id, it)| absent(it) && !may_run(id, it.last_request))
             .map(|(id, it)| (it.last_request, id.clone()))
             .collect();
         old.sort();
@@ -379,4 +380,31 @@ fn refreshed(id: &ServiceId, entry: &Entry, said: &Said<'_>) -> Option<Entry> {
         broken_since,
         ..entry.clone()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::service::testing::description;
+
+    #[test]
+    fn of_too_many_descriptions_those_stay_that_may_run() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Embedded::open(&dir.path().join("store")).expect("a store");
+        let keeper = Keeper::start(store).expect("a thread");
+        let count = DESCRIPTIONS_MAX + 1;
+        let known = (0..count).map(|at| description(&format!("s{at:05}"))).collect();
+        let mut shelf = Shelf::new(Arc::default(), "r".into(), keeper, known);
+        let may_run = |id: &ServiceId| id.as_str().ends_with('0');
+        let (all, kept) = (count, DESCRIPTIONS_MAX * 9 / 10);
+        let ending = |shelf: &Shelf| shelf.descriptions().filter(|it| may_run(&it.id)).count();
+        let before = ending(&shelf);
+        shelf.trim(|_, _| true);
+        assert_eq!(shelf.descriptions().count(), all, "all may run");
+        shelf.trim(|id, last| may_run(id) || last.is_some());
+        assert_eq!(shelf.descriptions().count(), kept);
+        assert_eq!((before, ending(&shelf)), (1001, 1001));
+        shelf.trim(|_, _| false);
+        assert_eq!(shelf.descriptions().count(), kept, "not too many");
+    }
 }

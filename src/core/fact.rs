@@ -251,7 +251,25 @@ pub enum Report {
     /// The state of what is known from this scheduler; sent after every poll.
     View(Runner, View),
     /// An order has been carried out, or not.
-    Done(Order, Result<(), String>),
+    Done(Order, Result<(), Undone>),
+}
+
+/// Why an order was not carried out, in words.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Undone {
+    /// The scheduler refuses it, and would again.
+    Refused(String),
+    /// It could not be carried out this time, or nobody knows whether it was.
+    NotNow(String),
+}
+
+impl Undone {
+    /// The words.
+    pub fn why(&self) -> &str {
+        match self {
+            Self::Refused(why) | Self::NotNow(why) => why,
+        }
+    }
 }
 
 /// What the control loop orders of a scheduler.

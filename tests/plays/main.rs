@@ -35,6 +35,7 @@ mod routers;
 mod routers_faults;
 mod routers_lead;
 mod routers_rules;
+mod routers_secrets;
 mod routers_session;
 mod routers_store;
 mod scaling;

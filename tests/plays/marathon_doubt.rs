@@ -100,6 +100,26 @@ fn answers_that_cannot_be_had_or_understood_make_the_view_stale() {
 }
 
 #[test]
+fn a_list_that_takes_its_time_is_believed_all_the_while() {
+    let cluster = Cluster::start(&[]);
+    let router = cluster.router(&[]);
+    until_view(&router, "fresh");
+    // An answer begins at once, and is whole after two seconds: later than the next one is due, and
+    // than it may take to begin.
+    cluster.fault(&json!({"do": "drip", "path": LIST, "bytes_per_s": 5}));
+    until("it is that slow", PATIENCE, || {
+        (router.metric("waiter_scheduler_poll_seconds") >= 2.0).then_some(())
+    });
+    until_view(&router, "fresh");
+    let polls = || router.metric("waiter_scheduler_polls_total");
+    let doubts = || router.process.said().matches("is not believed").count();
+    let (polled, doubted) = (polls(), doubts());
+    until("it was asked again and again", PATIENCE, || (polls() >= polled + 4.0).then_some(()));
+    assert_eq!(doubts(), doubted);
+    until_view(&router, "fresh");
+}
+
+#[test]
 fn answers_that_lack_too_much_are_doubted() {
     let scene = Scene::new(&["--marathon-doubt-secs", "60"]);
     for fault in [

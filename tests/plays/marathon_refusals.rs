@@ -164,6 +164,7 @@ fn a_count_that_does_not_fit_is_set_right() {
     assert!(now() - begun >= Duration::from_secs(5), "too early");
     until("and again", PATIENCE, || (looked() >= 2).then_some(()));
     assert_eq!(count(&cluster, "PUT "), before, "its next launch is delayed");
+    assert!(!router.process.said().contains("did not fit"), "nothing was done");
     cluster.no_faults();
     until("it is set right", PATIENCE, || (count(&cluster, "PUT ") > before).then_some(()));
     until("it fits", PATIENCE, || {

@@ -2,7 +2,7 @@
 //! which `waiter store` moves, and which are forgotten when nothing lists them any more.
 
 use crate::marathon::service;
-use crate::stage::{Cluster, Ensemble, PATIENCE, Process, until, until_members};
+use crate::stage::{Cluster, Ensemble, PATIENCE, Process, now, until, until_members};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -91,13 +91,37 @@ fn what_nothing_lists_for_long_is_forgotten_unless_it_is_written_again() {
     let brief = Shared::new(servers, Duration::from_millis(50), "/w", Keys::default());
     let read = Box::new(|_: &[u8]| Err("nothing is read".to_owned()));
     let library = Library::start(brief, read, Box::new(|_, _| {})).expect("a thread");
+    // Only what may be forgotten is read.
+    let read = |wanted: &str| {
+        let of = |bucket: &String| store.versions_in(bucket, |key| key == wanted).expect("works");
+        store.buckets().expect("works").iter().flat_map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(read(keys[1]), [(keys[1].to_owned(), 1)]);
     let listed = [keys[0].to_owned()].into();
-    library.listed(Some(Listing { kind: "^A#".to_owned(), keys: listed }));
+    let listing = Listing { kind: "^A#".to_owned(), keys: listed };
+    // Whoever starts a service again writes its description.
+    let begin = || store.put(keys[2], b"{}", Expect::Anything).map(drop).expect("written");
+    let seconds = Duration::from_secs;
+    let pause = |time| {
+        let end = now() + time;
+        until("it is time", PATIENCE * 3, || {
+            begin();
+            (now() >= end).then_some(())
+        });
+    };
+    library.listed(Some(listing.clone()));
+    pause(seconds(9));
+    // For a while it is not known what is listed: that is no time, and no new beginning.
+    library.unsure();
+    pause(seconds(12));
+    assert!(has(keys[1]));
+    library.listed(Some(listing));
+    let known = now();
     until("it is forgotten", PATIENCE * 3, || {
-        // Whoever starts a service again writes its description.
-        store.put(keys[2], b"{}", Expect::Anything).expect("written");
+        begin();
         (!has(keys[1])).then_some(())
     });
+    assert!(now() - known < seconds(17), "it began anew");
     assert!([keys[0], keys[2], keys[3]].into_iter().all(has));
     library.listed(None);
 }

@@ -88,6 +88,7 @@ impl Plane {
         if whole {
             let listed: HashSet<&ServiceId> = facts.iter().map(|it| &it.id).collect();
             cluster.strangers.retain(|id, _| listed.contains(id));
+            cluster.said_crowd = None;
         }
         gone.iter().for_each(|id| {
             cluster.strangers.remove(id);
@@ -127,8 +128,13 @@ impl Plane {
             return;
         }
         cluster.next_listing = now + LISTING_EVERY;
-        if !cluster.leads(now) || !self.runners.is_sure(Runner::Marathon) {
+        if !cluster.leads(now) {
             return cluster.ways.library.listed(None);
+        }
+        // What was left out once is listed and not known here: only what differs is told, so it is
+        // not told again.
+        if !self.runners.is_sure(Runner::Marathon) || cluster.said_crowd.is_some() {
+            return cluster.ways.library.unsure();
         }
         let known = self.aggregator.states().map(|(id, _)| id);
         let astray = self.misplaced.keys();

@@ -79,7 +79,7 @@ pub struct Cluster {
     pub(super) tallied: HashMap<ServiceId, bool>,
     /// Services that are listed here and were described elsewhere.
     pub(super) strangers: HashMap<ServiceId, Stranger>,
-    /// When it was last said that there are too many of those.
+    /// When it was last said that there are too many of those; none: none was left out.
     pub(super) said_crowd: Option<Instant>,
     pub(super) next_telling: Instant,
     /// When something is told that cannot wait for it.

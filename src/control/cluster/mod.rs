@@ -27,7 +27,8 @@ pub enum Said {
     /// The node of this router is about to be created, for the first time or again. The thread
     /// sends that request only when this is answered.
     Registering(SyncSender<()>),
-    /// There is a session, of this length: the server granted it. It is another one than before.
+    /// There is a session, of this length: the server granted it. It is another one than before, or
+    /// the same one with another length.
     Granted(Duration),
     /// A round trip on that session succeeded.
     Seen(Box<Seen>),

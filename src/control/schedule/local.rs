@@ -17,7 +17,7 @@ use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::{Duration, Instant};
 use crate::control::chance::random_hex;
 use crate::control::data_dir::DataDir;
-use crate::core::fact::{InstanceFact, Order, Report, Runner};
+use crate::core::fact::{InstanceFact, Order, Report, Runner, Undone};
 use crate::core::service::Description;
 use crate::mesh::clock;
 use socket2::{Domain, Socket, Type};
@@ -171,7 +171,7 @@ impl<R: Fn(Report) + Send + 'static> LocalScheduler<R> {
             if let Order::Delete(id) = &taken {
                 self.forget_directories(id);
             }
-            (self.reports)(Report::Done(taken, done));
+            (self.reports)(Report::Done(taken, done.map_err(Undone::NotNow)));
             order = self.orders.try_recv().ok();
         }
     }

@@ -7,7 +7,8 @@
 //! On the router that leads it also forgets: a description whose service has been listed nowhere
 //! for 360 sessions (an hour, by default), and that nobody has written meanwhile, is removed, by
 //! its version. Whoever starts such a service again writes its description again, so a removal that
-//! comes too late fails.
+//! comes too late fails. While it is not known what is listed nothing is forgotten, and that time
+//! does not count.
 
 use super::{Expect, Keep, Shared, Store};
 use crate::base::ids::ServiceId;
@@ -35,6 +36,7 @@ enum Task {
     Keep(Keep),
     Fetch(ServiceId, String),
     Listed(Option<Listing>),
+    Unsure,
 }
 
 /// The keys that are needed, of all that begin so.
@@ -88,6 +90,11 @@ impl Library {
     pub fn listed(&self, listing: Option<Listing>) {
         let _ = self.0.send(Task::Listed(listing)); // as above
     }
+
+    /// It is not known what is listed, until it is told again.
+    pub fn unsure(&self) {
+        let _ = self.0.send(Task::Unsure); // as above
+    }
 }
 
 struct Librarian {
@@ -107,13 +114,32 @@ struct Sweep {
     /// Buckets that are still to be looked through, and when the next look at all begins.
     left: Vec<String>,
     next: Instant,
-    /// The version at which a key was first seen unlisted, and when.
+    /// The version at which a key was first seen unlisted, and when: later by all the time since
+    /// for which it was not known what is listed.
     unlisted: HashMap<String, (u64, Instant)>,
+    /// Since when it is not known what is listed.
+    unsure: Option<Instant>,
 }
 
 impl Sweep {
     fn new(session: Duration) -> Self {
-        Self { session, left: Vec::new(), next: Instant(0), unlisted: HashMap::new() }
+        let (left, unlisted) = (Vec::new(), HashMap::new());
+        Self { session, left, next: Instant(0), unlisted, unsure: None }
+    }
+
+    /// It is not known what is listed.
+    fn unsure(&mut self, now: Instant) {
+        self.unsure.get_or_insert(now);
+    }
+
+    /// What is listed is known.
+    fn sure(&mut self, listed: &HashSet<String>, now: Instant) {
+        self.unlisted.retain(|key, _| !listed.contains(key));
+        if let Some(since) = self.unsure.take() {
+            for (_, first) in self.unlisted.values_mut() {
+                *first += now - since;
+            }
+        }
     }
 
     /// How long nothing is to be looked at.
@@ -154,6 +180,10 @@ impl Librarian {
                 }
                 Ok(Task::Fetch(service, key)) => self.fetch(service, &key),
                 Ok(Task::Listed(listing)) => self.heard_listed(listing),
+                Ok(Task::Unsure) => {
+                    self.listed = None;
+                    self.sweep.unsure(clock::now());
+                }
                 Err(RecvTimeoutError::Timeout) => self.idle(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -191,7 +221,7 @@ impl Librarian {
 
     fn heard_listed(&mut self, listing: Option<Listing>) {
         match &listing {
-            Some(it) => self.sweep.unlisted.retain(|key, _| !it.keys.contains(key)),
+            Some(it) => self.sweep.sure(&it.keys, clock::now()),
             None => self.sweep = Sweep::new(self.store.session()),
         }
         self.listed = listing;
@@ -218,9 +248,9 @@ impl Librarian {
             self.sweep.left = self.store.buckets()?;
         }
         for bucket in self.sweep.left.split_off(self.sweep.left.len().saturating_sub(BUCKETS)) {
-            for (key, version) in self.store.versions_in(&bucket)? {
-                let is_needed = !key.starts_with(&listed.kind) || listed.keys.contains(&key);
-                if is_needed || !self.sweep.saw(&key, version, now) {
+            let may_go = |key: &str| key.starts_with(&listed.kind) && !listed.keys.contains(key);
+            for (key, version) in self.store.versions_in(&bucket, may_go)? {
+                if !self.sweep.saw(&key, version, now) {
                     continue;
                 }
                 match self.store.delete(&key, Expect::Version(version)) {
@@ -283,5 +313,21 @@ mod tests {
         assert!(!sweep.saw("b", 5, at(3599)), "somebody wrote it");
         assert!(sweep.saw("a", 1, at(3600)) && !sweep.saw("b", 5, at(3600)));
         assert!(sweep.saw("b", 5, at(7199)));
+    }
+
+    #[test]
+    fn time_for_which_it_is_not_known_what_is_listed_does_not_count() {
+        let mut sweep = Sweep::new(Duration::from_secs(10));
+        let at = |secs: u64| Instant(secs * 1_000_000_000);
+        let nothing = HashSet::new();
+        assert!(!sweep.saw("a", 1, at(0)) && !sweep.saw("b", 1, at(0)));
+        sweep.sure(&nothing, at(3000));
+        assert!(!sweep.saw("a", 1, at(3599)));
+        sweep.unsure(at(3599));
+        sweep.unsure(at(5000)); // said again and again
+        sweep.sure(&["b".to_owned()].into(), at(9599));
+        assert!(!sweep.saw("a", 1, at(9599)), "6000 seconds are nothing");
+        assert!(sweep.saw("a", 1, at(9600)), "and it has not begun anew");
+        assert!(!sweep.saw("b", 1, at(9600)), "it is listed, and begins anew");
     }
 }

@@ -72,13 +72,21 @@ impl Shared {
         self.children(&self.root)
     }
 
-    /// The keys of one part, with their versions, whether a key opens their values or not.
+    /// Those of the keys of one part that are looked for, with their versions, whether a key opens
+    /// their values or not. Only those are read.
     ///
     /// # Errors
     /// The store failed.
-    pub fn versions_in(&self, bucket: &str) -> Result<Vec<(String, u64)>, StoreError> {
+    pub fn versions_in(
+        &self,
+        bucket: &str,
+        is_looked_for: impl Fn(&str) -> bool,
+    ) -> Result<Vec<(String, u64)>, StoreError> {
         let mut found = Vec::new();
         for key in self.children(&format!("{}/{bucket}", self.root))? {
+            if !is_looked_for(&key) {
+                continue;
+            }
             let version = self.version_at(&format!("{}/{bucket}/{key}", self.root))?;
             found.extend(version.map(|it| (key, version_of(it))));
         }

@@ -29,6 +29,8 @@ pub enum Mode {
 pub struct Stat {
     /// Writes of its value.
     pub version: i32,
+    /// The transaction that made it.
+    pub created: i64,
     /// The transaction that last added or removed a child.
     pub pzxid: i64,
     /// The session it goes with; 0: none.
@@ -50,6 +52,8 @@ pub enum Error {
     TooLarge(usize),
     /// The server refuses it, and would again.
     Refused(String),
+    /// Those who are registered are no routers of this one's cluster.
+    Strangers(String),
     /// Nobody knows what came of it; the client has been given up.
     Trouble(String),
 }
@@ -65,7 +69,7 @@ impl fmt::Display for Error {
                 write!(f, "{bytes} bytes are too many for ZooKeeper, which takes {VALUE_BYTES_MAX}")
             }
             Self::Refused(why) => write!(f, "ZooKeeper refuses it: {why}"),
-            Self::Trouble(why) => f.write_str(why),
+            Self::Strangers(why) | Self::Trouble(why) => f.write_str(why),
         }
     }
 }
@@ -138,7 +142,8 @@ impl Client {
         Self { servers, session, life: None, spent: None, next: Instant(0), pause: PAUSE.0 }
     }
 
-    /// The session at hand; another than before after each trouble.
+    /// The session at hand; another than before after each trouble, and when it has expired. The
+    /// same one may have another length, where another server has granted it that.
     ///
     /// # Errors
     /// No server can be reached, or none grants a session; or it is too early to try again.
@@ -279,4 +284,122 @@ pub fn make_way(client: &mut impl Verbs, path: &str) -> Result<(), Error> {
 
 fn check(value: &[u8]) -> Result<(), Error> {
     if value.len() > VALUE_BYTES_MAX { Err(Error::TooLarge(value.len())) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc::{Receiver, channel};
+
+    /// What the server answers on a connection: the session it grants, its length in milliseconds
+    /// (0: it has expired), and how many answers it gives before it is gone.
+    type Grant = (i64, i32, usize);
+
+    /// A server that grants these, one on each connection, the last again and again; and which
+    /// sessions it was asked for.
+    fn server(grants: &'static [Grant]) -> (String, Receiver<i64>) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let place = listener.local_addr().expect("bound").to_string();
+        let (wishes, asked) = channel();
+        let count = Arc::new(AtomicUsize::new(0));
+        std::thread::spawn(move || {
+            for socket in listener.incoming().flatten() {
+                let (wishes, count) = (wishes.clone(), count.clone());
+                std::thread::spawn(move || {
+                    // One that only looks whether it is there says nothing.
+                    let Ok(wish) = frame(&socket) else { return };
+                    let id = wish[16..24].try_into().map(i64::from_be_bytes).expect("eight");
+                    let _ = wishes.send(id); // the test may be over
+                    let at = count.fetch_add(1, Ordering::AcqRel).min(grants.len() - 1);
+                    let _ = serve(&socket, grants[at]); // until it is closed
+                });
+            }
+        });
+        (place, asked)
+    }
+
+    fn frame(mut socket: &TcpStream) -> std::io::Result<Vec<u8>> {
+        let mut length = [0; 4];
+        socket.read_exact(&mut length)?;
+        let mut said = vec![0; u32::from_be_bytes(length) as usize];
+        socket.read_exact(&mut said)?;
+        Ok(said)
+    }
+
+    fn serve(mut socket: &TcpStream, (id, length_ms, answers): Grant) -> std::io::Result<()> {
+        let mut said = vec![0, 0, 0, 37, 0, 0, 0, 0];
+        said.extend(length_ms.to_be_bytes());
+        said.extend(id.to_be_bytes());
+        said.extend(16_i32.to_be_bytes());
+        said.extend([7; 17]);
+        socket.write_all(&said)?;
+        for _ in 0..answers {
+            let asked = frame(socket)?;
+            // Its number, a transaction, no error; of a value, none; and a node's state.
+            let number = &asked[..4];
+            let (exists, get) = (3, 4);
+            let rest = match asked.get(4..8).map_or(0, |it| it[3]) {
+                it if it == exists => 68,
+                it if it == get => 4 + 68,
+                _ => 0,
+            };
+            let mut said = (16 + rest as u32).to_be_bytes().to_vec();
+            said.extend(number);
+            said.extend([0; 12]);
+            said.extend(vec![0; rest]);
+            socket.write_all(&said)?;
+        }
+        Ok(())
+    }
+
+    /// Asks until it is answered.
+    fn ask(client: &mut Client) {
+        let end = clock::now() + Duration::from_secs(10);
+        while let Err(error) = client.get("/") {
+            assert!(clock::now() < end, "{error}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    #[test]
+    fn the_same_session_with_another_length_is_kept() {
+        let (place, asked) = server(&[(7, 4000, 2), (7, 3000, 2), (7, 5000, 99)]);
+        let mut client = Client::new(vec![place], Duration::from_secs(4));
+        let granted = |id, millis| Granted { id, length: Duration::from_millis(millis) };
+        assert_eq!(client.session(), Ok(granted(7, 4000)));
+        let mut lengths = Vec::new();
+        while lengths.last() != Some(&5000) {
+            client.get("/").expect("it goes on with the session, wherever that is");
+            let it = client.session().expect("the same");
+            assert_eq!(it.id, 7);
+            lengths.push(it.length.as_millis());
+        }
+        lengths.dedup();
+        assert_eq!(lengths, [4000, 3000, 5000]);
+        assert_eq!(asked.try_iter().collect::<Vec<_>>(), [0, 7, 7], "no other was begun");
+    }
+
+    #[test]
+    fn a_session_that_has_expired_is_replaced() {
+        let (place, asked) = server(&[(7, 4000, 2), (0, 0, 0), (8, 4000, 99)]);
+        let mut client = Client::new(vec![place], Duration::from_secs(4));
+        assert_eq!(client.session().map(|it| it.id), Ok(7));
+        client.works();
+        until_other(&mut client);
+        assert_eq!(client.session().map(|it| it.id), Ok(8));
+        let asked: Vec<i64> = asked.try_iter().take(3).collect();
+        assert_eq!(asked, [0, 7, 0], "it was asked for until it was gone");
+    }
+
+    fn until_other(client: &mut Client) {
+        let end = clock::now() + Duration::from_secs(10);
+        while client.session().map_or(7, |it| it.id) == 7 {
+            ask(client);
+            assert!(clock::now() < end, "it is kept");
+        }
+    }
 }

@@ -43,7 +43,7 @@ pub(super) fn write(me: &Member, cluster: &str, proof: &Tag) -> Vec<u8> {
 /// The router whose node has this name, where it is, if that can be understood, and what should
 /// prove it.
 pub(super) fn read(name: &str, value: &[u8]) -> Option<(Member, Vec<u8>)> {
-    let id = super::session::router_id(name)?;
+    let id = super::lookout::router_id(name)?;
     let whole = value.get(..VALUE_BYTES_MAX.min(value.len()))?;
     let json: Value = serde_json::from_slice(whole).ok()?;
     let (address, port) = (json["address"].as_str()?, json["port"].as_u64()?);

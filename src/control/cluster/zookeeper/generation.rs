@@ -70,12 +70,14 @@ impl Generation {
         Ok(it)
     }
 
+    /// The session, and its length as it was granted last: another server may grant it another.
     pub(super) fn granted(&self) -> Granted {
-        self.granted
+        let now = self.alive.way().granted();
+        if now.id == self.granted.id { now } else { self.granted }
     }
 
     pub(super) fn deadline(&self) -> Duration {
-        self.deadline
+        self.deadline.min((self.granted().length / 3).max(DEADLINE_MIN))
     }
 
     pub(super) fn server(&self) -> String {
@@ -85,7 +87,7 @@ impl Generation {
     /// Whether it is still the session that was granted at its beginning. The crate goes on with
     /// another one without a word.
     pub(super) fn is_whole(&self) -> bool {
-        self.alive.way().granted() == self.granted
+        self.alive.way().granted().id == self.granted.id
     }
 
     pub(super) fn create(&mut self, path: &str, value: &[u8], mode: Mode) -> Result<String, Error> {
@@ -139,11 +141,12 @@ impl Generation {
         });
         let gone = || Error::Trouble("the client has ended by itself".to_owned());
         self.work.send(work).map_err(|_| gone())?;
-        match is_done.recv_timeout(self.deadline) {
+        let deadline = self.deadline();
+        match is_done.recv_timeout(deadline) {
             Ok(result) => result.map_err(of),
             Err(RecvTimeoutError::Disconnected) => Err(gone()),
             Err(RecvTimeoutError::Timeout) => {
-                Err(Error::Trouble(format!("no answer within {} ms", self.deadline.as_millis())))
+                Err(Error::Trouble(format!("no answer within {} ms", deadline.as_millis())))
             }
         }
     }
@@ -240,5 +243,6 @@ fn of(error: ZkError) -> Error {
 }
 
 fn stat(it: &zookeeper::Stat) -> Stat {
-    Stat { version: it.version, pzxid: it.pzxid, owner: it.ephemeral_owner }
+    let (created, pzxid, owner) = (it.czxid, it.pzxid, it.ephemeral_owner);
+    Stat { version: it.version, created, pzxid, owner }
 }

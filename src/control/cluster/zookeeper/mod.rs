@@ -7,12 +7,14 @@
 //! `forwarder` stands between that client and the servers: it chooses them, cuts off one that
 //! owes an answer for too long, slows the client down while all are away, and reads from the bytes
 //! which session the server granted, and for how long. [`session`] keeps this router registered and
-//! looks around, by polling: no watch is used.
+//! looks around, by polling: no watch is used. `lookout` reads what stands there, and says which of
+//! it is proved.
 
 pub mod client;
 mod curator;
 mod forwarder;
 mod generation;
+mod lookout;
 mod names;
 pub mod session;
 

@@ -20,23 +20,21 @@
 
 use super::client::{Client, Error, Granted, Mode, Verbs, make_way};
 use super::curator;
-use crate::base::ids::{ID_BYTES_MAX, RouterId, fixed_hash};
+use super::lookout::{Found, Lookout, Places, candidacy, router_id};
+use crate::base::ids::RouterId;
 use crate::base::time::Duration;
 use crate::control::cluster::{Ask, Said, Seen};
-use crate::core::peers::document::ROUTERS_MAX;
 use crate::core::peers::{Member, View};
 use crate::mesh::clock;
 use crate::wire::peer::Secret;
-use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use serde_json::json;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
 /// The control loop answers within this time, or registration waits for the next round.
 const LOOP_PATIENCE: Duration = Duration::from_secs(10);
-/// Looks at the members until they stay the same while they are read.
-const LOOKS_MAX: usize = 8;
 /// Pause after a round that failed or must be repeated, at least.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -83,77 +81,38 @@ impl Session {
     }
 }
 
-/// Where things are.
-#[derive(Debug)]
-struct Places {
-    discovery: String,
-    roster: String,
-    latch: String,
-}
-
 struct Keeper {
     client: Client,
     say: Say,
     me: Registration,
     cluster: String,
     secret: Secret,
-    at: Places,
+    lookout: Lookout,
     /// What the names of this router's candidacies begin with.
     candidacy: String,
     granted: Option<Granted>,
     is_registered: bool,
-    /// It was registered once, so it knows the secret of the others.
+    /// It was registered once and found to be among its own, so it knows the secret of the others.
     has_belonged: bool,
     is_lost: bool,
     is_leaving: bool,
     has_left: bool,
     burials: BTreeSet<RouterId>,
-    /// The members, as they were read on this session.
-    found: Found,
-    /// Routers of the roster, as they were read.
-    known: HashMap<String, Member>,
-    /// Nodes that were complained of.
-    strange: HashSet<String>,
-    /// The first candidate, if it is no member.
-    outsider: Option<RouterId>,
-}
-
-/// The members as a round found them. Whoever joins or leaves makes another epoch; so while the
-/// epoch is the same they are not read again.
-#[derive(Clone, Default)]
-struct Found {
-    epoch: u64,
-    members: Vec<Member>,
-    /// Who is registered and is not proved to be a router of this cluster; of some, what should
-    /// prove it does not.
-    strangers: Vec<Member>,
-    refuted: usize,
-    /// The session with which this router's node goes.
-    own: Option<i64>,
 }
 
 impl Keeper {
     fn new(settings: &Settings, me: Registration, say: Say) -> Self {
         let Settings { servers, session, base, cluster, secret } = settings.clone();
-        let id = me.id.as_str();
-        let (high, low) = (fixed_hash(id.as_bytes()), fixed_hash(format!("{id}#").as_bytes()));
-        let uuid = format!(
-            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-            high >> 32,
-            high >> 16 & 0xffff,
-            high & 0xffff,
-            low >> 48,
-            low & 0xffff_ffff_ffff
-        );
+        let at = Places {
+            discovery: format!("{base}/discovery-v2-v2/{cluster}"),
+            roster: format!("{base}/roster/{cluster}"),
+            latch: format!("{base}/leader-latch"),
+        };
         Self {
             client: Client::new(servers, session),
             say,
-            at: Places {
-                discovery: format!("{base}/discovery-v2-v2/{cluster}"),
-                roster: format!("{base}/roster/{cluster}"),
-                latch: format!("{base}/leader-latch"),
-            },
-            candidacy: format!("_c_{uuid}-latch-"),
+            lookout: Lookout::new(at, me.clone(), secret.clone()),
+            candidacy: candidacy(&me.id),
             me,
             cluster,
             secret,
@@ -164,10 +123,6 @@ impl Keeper {
             is_leaving: false,
             has_left: false,
             burials: BTreeSet::new(),
-            found: Found::default(),
-            known: HashMap::new(),
-            strange: HashSet::new(),
-            outsider: None,
         }
     }
 
@@ -207,12 +162,15 @@ impl Keeper {
     /// One look around; `false` if it must be repeated soon.
     fn round(&mut self) -> Result<bool, Error> {
         let granted = self.client.session()?;
-        if self.granted != Some(granted) {
-            self.granted = Some(granted);
-            self.found = Found::default();
+        let before = self.granted.replace(granted);
+        if before != Some(granted) {
+            // What was proved by the former length is void, also of the same session.
+            (self.say)(Said::Granted(granted.length));
+        }
+        if before.is_none_or(|it| it.id != granted.id) {
+            self.lookout.begin();
             self.is_registered = false;
             self.is_lost = false;
-            (self.say)(Said::Granted(granted.length));
         }
         if self.is_leaving && !self.has_left {
             self.leave()?;
@@ -221,16 +179,27 @@ impl Keeper {
         }
         let began = clock::now();
         self.write_roster()?;
-        let Some(found) = self.members()? else { return Ok(false) };
-        if !self.is_leaving && found.own != Some(granted.id) {
-            tracing::warn!("this router's node in ZooKeeper is gone; it is registered again");
-            self.is_registered = false;
-            return Ok(false);
+        let Some(found) = self.lookout.members(&mut self.client)? else { return Ok(false) };
+        let own = found.own.filter(|it| it.owner == granted.id);
+        match own {
+            _ if self.is_leaving => {}
+            None => {
+                tracing::warn!("this router's node in ZooKeeper is gone; it is registered again");
+                self.is_registered = false;
+                return Ok(false);
+            }
+            // Whoever began at the same time is registered by now, or comes later.
+            Some(it) if !self.has_belonged => {
+                self.is_among_its_own(&found, it.created)?;
+                self.has_belonged = true;
+                self.stand()?;
+            }
+            Some(_) => {}
         }
-        let roster = self.roster()?;
+        let roster = self.lookout.roster(&mut self.client)?;
         let first = self.first(granted)?;
         self.bury()?;
-        self.complain_of_outsider(first.as_ref());
+        self.lookout.complain_of_outsider(first.as_ref());
         let Found { epoch, members, strangers, .. } = found;
         let view = View { epoch, members, roster };
         let seen = Seen { view, strangers, began, first, server: self.client.server() };
@@ -254,19 +223,23 @@ impl Keeper {
         }
     }
 
-    /// This router's node, and its candidacy.
+    /// This router's node, and its candidacy once it is known to be among its own.
     fn register(&mut self, granted: Granted) -> Result<(), Error> {
-        for path in [&self.at.discovery, &self.at.roster, &self.at.latch] {
+        for path in [&self.lookout.at.discovery, &self.lookout.at.roster, &self.lookout.at.latch] {
             make_way(&mut self.client, path)?;
         }
-        self.is_among_its_own()?;
+        if !self.has_belonged
+            && let Some(found) = self.lookout.members(&mut self.client)?
+        {
+            self.is_among_its_own(&found, i64::MAX)?; // so that nobody is disturbed
+        }
         self.write_roster()?;
         let (may, wait) = sync_channel(1);
         (self.say)(Said::Registering(may));
         if wait.recv_timeout(LOOP_PATIENCE).is_err() {
             return Err(Error::Trouble("the control loop does not answer".to_owned()));
         }
-        let path = format!("{}/{}", self.at.discovery, self.me.id.as_str());
+        let path = format!("{}/{}", self.lookout.at.discovery, self.me.id.as_str());
         let Member { id, address, .. } = &self.me;
         let proof = self.secret.vouch(id.as_str(), address, granted.id);
         let value = curator::write(&self.me, &self.cluster, &proof);
@@ -281,37 +254,43 @@ impl Keeper {
                 Err(error) => return Err(error),
             }
         }
-        self.withdraw()?;
-        let path = format!("{}/{}", self.at.latch, self.candidacy);
-        let id = self.me.id.as_str().as_bytes().to_vec();
-        self.client.create(&path, &id, Mode::Sequential)?;
-        (self.is_registered, self.has_belonged) = (true, true);
-        Ok(())
+        self.is_registered = true;
+        if self.has_belonged { self.stand() } else { Ok(()) }
     }
 
-    /// A router that knows another secret than all that are registered would give out the same
-    /// slots as they do, so it does not join them. Later it is they who would have to be wrong.
-    fn is_among_its_own(&mut self) -> Result<(), Error> {
-        if self.has_belonged {
+    /// Its candidacy, behind all others.
+    fn stand(&mut self) -> Result<(), Error> {
+        self.withdraw()?;
+        let path = format!("{}/{}", self.lookout.at.latch, self.candidacy);
+        let id = self.me.id.as_str().as_bytes().to_vec();
+        self.client.create(&path, &id, Mode::Sequential).map(drop)
+    }
+
+    /// A router that knows another secret than those that were registered before it would give out
+    /// the same slots as they do, so it does not join them, and leaves no trace. Of two that begin
+    /// together the server has made the node of one first. Later it is others who would be wrong.
+    fn is_among_its_own(&mut self, found: &Found, made: i64) -> Result<(), Error> {
+        if !self.lookout.is_among_strangers(&mut self.client, found, made)? {
             return Ok(());
         }
-        match self.members()? {
-            Some(found) if found.members.is_empty() && found.refuted > 0 => {
-                Err(Error::Refused(format!(
-                    "the routers registered in {} prove another secret than this one's: compare \
-                     --cluster-secret-file of both",
-                    self.at.discovery
-                )))
-            }
-            _ => Ok(()),
+        let places = [&self.lookout.at.discovery, &self.lookout.at.roster];
+        for path in places.map(|it| format!("{it}/{}", self.me.id.as_str())) {
+            tolerate(self.client.delete(&path, None), &Error::NoNode)?;
         }
+        self.is_registered = false;
+        Err(Error::Strangers(format!(
+            "the routers registered in {} before this one prove another secret than this one's, so \
+             it stays out: compare --cluster-secret-file of both; to change the secret, stop all \
+             routers first",
+            self.lookout.at.discovery
+        )))
     }
 
     /// Removes what this router's candidacies are, of whatever session.
     fn withdraw(&mut self) -> Result<(), Error> {
-        for name in self.client.children(&self.at.latch)? {
+        for name in self.client.children(&self.lookout.at.latch)? {
             if name.starts_with(&self.candidacy) {
-                let path = format!("{}/{name}", self.at.latch);
+                let path = format!("{}/{name}", self.lookout.at.latch);
                 tolerate(self.client.delete(&path, None), &Error::NoNode)?;
             }
         }
@@ -321,7 +300,7 @@ impl Keeper {
     fn leave(&mut self) -> Result<(), Error> {
         // Also what an earlier session may have left.
         tolerate(self.withdraw(), &Error::NoNode)?;
-        let path = format!("{}/{}", self.at.discovery, self.me.id.as_str());
+        let path = format!("{}/{}", self.lookout.at.discovery, self.me.id.as_str());
         tolerate(self.client.delete(&path, None), &Error::NoNode)?;
         self.is_registered = false;
         self.has_left = true;
@@ -331,7 +310,7 @@ impl Keeper {
 
     /// It owes nothing: nothing of it is left.
     fn end(mut self) {
-        let path = format!("{}/{}", self.at.roster, self.me.id.as_str());
+        let path = format!("{}/{}", self.lookout.at.roster, self.me.id.as_str());
         if self.granted.is_some()
             && let Err(error) = self.client.delete(&path, None)
         {
@@ -342,7 +321,7 @@ impl Keeper {
 
     /// The write of a round, on a node of this router that nobody watches.
     fn write_roster(&mut self) -> Result<(), Error> {
-        let path = format!("{}/{}", self.at.roster, self.me.id.as_str());
+        let path = format!("{}/{}", self.lookout.at.roster, self.me.id.as_str());
         let Member { id, address, since } = &self.me;
         let proof = curator::hex(&self.secret.vouch(id.as_str(), address, 0));
         let value = json!({"address": address, "since": since, "proof": proof}).to_string();
@@ -356,95 +335,9 @@ impl Keeper {
         }
     }
 
-    /// Who is registered; none if that went on changing.
-    fn members(&mut self) -> Result<Option<Found>, Error> {
-        let discovery = self.at.discovery.clone();
-        for _ in 0..LOOKS_MAX {
-            let before = self.client.get(&discovery)?.1.pzxid;
-            let epoch = u64::try_from(before).unwrap_or(0);
-            if epoch == self.found.epoch {
-                return Ok(Some(self.found.clone()));
-            }
-            let mut names = self.client.children(&discovery)?;
-            names.sort();
-            let mut found = Found { epoch, ..Found::default() };
-            for name in names {
-                self.read_member(&name, &mut found)?;
-            }
-            if self.client.get(&discovery)?.1.pzxid == before {
-                self.complain_of_crowd(found.members.len());
-                // All routers leave out the same ones.
-                found.members.truncate(ROUTERS_MAX);
-                self.found = found.clone();
-                return Ok(Some(found));
-            }
-        }
-        Ok(None)
-    }
-
-    /// One of those that are registered, if it is a router.
-    fn read_member(&mut self, name: &str, found: &mut Found) -> Result<(), Error> {
-        let path = format!("{}/{name}", self.at.discovery);
-        let (value, stat) = match self.client.get(&path) {
-            Ok(it) => it,
-            Err(Error::NoNode) => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        if name == self.me.id.as_str() {
-            found.own = Some(stat.owner);
-            found.members.push(self.me.clone());
-            return Ok(());
-        }
-        let Some((member, proof)) = curator::read(name, &value) else {
-            self.complain_of(&path, "is no router of this version; left out");
-            return Ok(());
-        };
-        let lives = stat.owner != 0;
-        if lives && self.secret.vouches(&proof, name, &member.address, stat.owner) {
-            found.members.push(member);
-            return Ok(());
-        }
-        self.complain_of(
-            &path,
-            "does not prove the secret of this cluster; it is shown, and gets no slots (compare \
-             --cluster-secret-file of both, if it is a router)",
-        );
-        found.refuted += usize::from(lives && !proof.is_empty());
-        if found.strangers.len() < ROUTERS_MAX {
-            found.strangers.push(member);
-        }
-        Ok(())
-    }
-
-    /// Who has not been written off.
-    fn roster(&mut self) -> Result<Vec<Member>, Error> {
-        let names = self.client.children(&self.at.roster)?;
-        let present: HashSet<&String> = names.iter().collect();
-        self.known.retain(|name, _| present.contains(name));
-        for name in &names {
-            if self.known.contains_key(name) {
-                continue;
-            }
-            let path = format!("{}/{name}", self.at.roster);
-            let value = match self.client.get(&path) {
-                Ok((value, _)) => value,
-                Err(Error::NoNode) => continue,
-                Err(error) => return Err(error),
-            };
-            match entry(name, &value, &self.secret) {
-                Some(member) => {
-                    self.known.insert(name.clone(), member);
-                }
-                None => self.complain_of(&path, "is no router of this cluster; left out"),
-            }
-        }
-        let all: BTreeMap<&String, &Member> = self.known.iter().collect();
-        Ok(all.into_values().take(ROUTERS_MAX).cloned().collect())
-    }
-
     /// The router whose candidacy is the oldest. If its own is gone, this router makes another.
     fn first(&mut self, granted: Granted) -> Result<Option<RouterId>, Error> {
-        let names = self.client.children(&self.at.latch)?;
+        let names = self.client.children(&self.lookout.at.latch)?;
         let mut candidates: Vec<(u64, &String)> =
             names.iter().filter_map(|it| Some((number(it)?, it))).collect();
         candidates.sort();
@@ -452,10 +345,10 @@ impl Keeper {
             self.register(granted)?;
         }
         for (_, name) in candidates {
-            match self.client.get(&format!("{}/{name}", self.at.latch)) {
+            match self.client.get(&format!("{}/{name}", self.lookout.at.latch)) {
                 // What an earlier session of this router left proves nothing of this one.
                 Ok((_, stat)) if name.starts_with(&self.candidacy) && stat.owner != granted.id => {
-                    let path = format!("{}/{name}", self.at.latch);
+                    let path = format!("{}/{name}", self.lookout.at.latch);
                     tolerate(self.client.delete(&path, None), &Error::NoNode)?;
                 }
                 Ok((value, _)) => {
@@ -473,10 +366,10 @@ impl Keeper {
     fn bury(&mut self) -> Result<(), Error> {
         while let Some(router) = self.burials.first().cloned() {
             // Its node is what counts, whether it can be understood or not.
-            match self.client.get(&format!("{}/{}", self.at.discovery, router.as_str())) {
+            match self.client.get(&format!("{}/{}", self.lookout.at.discovery, router.as_str())) {
                 Ok(_) => {}
                 Err(Error::NoNode) => {
-                    let path = format!("{}/{}", self.at.roster, router.as_str());
+                    let path = format!("{}/{}", self.lookout.at.roster, router.as_str());
                     tolerate(self.client.delete(&path, None), &Error::NoNode)?;
                     tracing::info!(%router, "a router that has ended is written off");
                 }
@@ -486,36 +379,6 @@ impl Keeper {
         }
         Ok(())
     }
-
-    fn complain_of(&mut self, path: &str, what: &str) {
-        if self.strange.len() < ROUTERS_MAX && self.strange.insert(path.to_owned()) {
-            tracing::warn!(path, "a node of ZooKeeper {what}");
-        }
-    }
-
-    /// A first candidate that is no member, and was none a round ago: nobody here can lead.
-    fn complain_of_outsider(&mut self, first: Option<&RouterId>) {
-        let is_member = |it: &&RouterId| self.found.members.iter().any(|member| member.id == **it);
-        let outsider = first.filter(|it| !is_member(it)).cloned();
-        let stays = outsider.is_some() && outsider == self.outsider;
-        if let Some(router) = outsider.as_ref().filter(|_| stays)
-            && self.strange.insert(format!("leader {router}"))
-        {
-            tracing::warn!(
-                %router,
-                latch = self.at.latch,
-                "the first candidate is no member of this cluster, so nobody here leads; clusters \
-                 need a --zookeeper-base each"
-            );
-        }
-        self.outsider = outsider;
-    }
-
-    fn complain_of_crowd(&mut self, count: usize) {
-        if count > ROUTERS_MAX && self.strange.insert("crowd".to_owned()) {
-            tracing::error!(count, max = ROUTERS_MAX, "too many routers; the last are left out");
-        }
-    }
 }
 
 fn tolerate(done: Result<(), Error>, but: &Error) -> Result<(), Error> {
@@ -523,23 +386,6 @@ fn tolerate(done: Result<(), Error>, but: &Error) -> Result<(), Error> {
         Err(error) if error == *but => Ok(()),
         done => done,
     }
-}
-
-/// The id that somebody else's text is; none if it cannot be one.
-pub(super) fn router_id(text: &str) -> Option<RouterId> {
-    let fits = (1..=ID_BYTES_MAX).contains(&text.len()) && !text.contains('/');
-    fits.then(|| RouterId::new(text))
-}
-
-/// A router of the roster, if it is proved.
-fn entry(name: &str, value: &[u8], secret: &Secret) -> Option<Member> {
-    let json: Value = serde_json::from_slice(value).ok()?;
-    let address = json["address"].as_str()?.to_owned();
-    let proof = curator::unhex(json["proof"].as_str()?)?;
-    if !secret.vouches(&proof, name, &address, 0) {
-        return None;
-    }
-    Some(Member { id: router_id(name)?, address, since: json["since"].as_u64().unwrap_or(0) })
 }
 
 /// The number at the end of a candidacy's name.
@@ -558,20 +404,5 @@ mod tests {
         assert_eq!(number("_c_aaaa-latch-000000000x"), None);
         assert_eq!(number("short"), None);
         assert_eq!(number("äöüäöüäöü0000000001"), Some(1));
-    }
-
-    #[test]
-    fn an_entry_of_the_roster_says_where() {
-        let secret = Secret::new(b"sixteen bytes at least").expect("long enough");
-        let of = |name: &str| {
-            let proof = curator::hex(&secret.vouch(name, "1.2.3.4:5", 0));
-            json!({"address": "1.2.3.4:5", "since": 6, "proof": proof}).to_string().into_bytes()
-        };
-        let it = entry("r", &of("r"), &secret).expect("right");
-        assert_eq!((it.id.as_str(), it.address.as_str(), it.since), ("r", "1.2.3.4:5", 6));
-        assert_eq!(entry("r", b"\xff", &secret), None);
-        assert_eq!(entry("", &of(""), &secret), None);
-        assert_eq!(entry("r", &of("other"), &secret), None, "not proved");
-        assert_eq!(entry("r", br#"{"address":"1.2.3.4:5","since":6}"#, &secret), None);
     }
 }

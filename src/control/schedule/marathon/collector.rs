@@ -55,8 +55,8 @@ pub(super) struct Collector<R> {
 
 impl<R: Fn(Report)> Collector<R> {
     pub(super) fn new(client: Client, terms: Terms, reports: R, workers: Workers) -> Self {
-        // The next answer begins within the one time, and to come within the other.
-        let good_for = terms.interval + client.timeout();
+        let pace = Pace::new(terms.interval);
+        let good_for = pace.good_for(client.timeout(), Duration::ZERO);
         Self {
             picture: Picture::new(terms.patience),
             client,
@@ -67,7 +67,7 @@ impl<R: Fn(Report)> Collector<R> {
             workers,
             framework_at: None,
             asked: None,
-            pace: Pace::new(terms.interval),
+            pace,
             doubted: None,
             terms,
         }
@@ -177,6 +177,7 @@ impl<R: Fn(Report)> Collector<R> {
             (self.reports)(Report::Changes(Runner::Marathon, changed, gone));
         }
         self.view.poll_time = clock::now() - begun;
+        self.view.good_for = self.pace.good_for(self.client.timeout(), self.view.poll_time);
         self.view.answers_doubted += u64::from(is_doubted || doubted > 0);
         if is_doubted {
             self.sighted(Sight::Doubted, doubt, date);

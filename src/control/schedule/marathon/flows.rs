@@ -88,6 +88,8 @@ pub(super) type Ask<'a> = &'a mut dyn FnMut(Call) -> Answer;
 pub(super) enum Outcome {
     /// It has been carried out, or there was nothing to do.
     Done,
+    /// A count was left as it is.
+    Needless,
     /// It never will be.
     Refused(String),
     /// A deployment is in the way.
@@ -234,12 +236,12 @@ impl Flow<'_> {
         let same = app.deployments.is_empty() && mapping::sure_count(&app) == tasks;
         let same = same && mapping::counts_agree(&app) && !mapping::any_unreachable(&app);
         if !same || app.instances == tasks || tasks == 0 {
-            return Outcome::Done;
+            return Outcome::Needless;
         }
         // A launch that is delayed is still to come.
         match self.is_delayed(service) {
             Some(false) => self.put(service, tasks),
-            Some(true) => Outcome::Done,
+            Some(true) => Outcome::Needless,
             None => Outcome::NotNow("Marathon does not tell its queue".into()),
         }
     }

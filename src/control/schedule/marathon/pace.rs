@@ -48,6 +48,13 @@ impl Pace {
         }
     }
 
+    /// For so long an answer is good enough to decide on, if the last one took so long: by then the
+    /// next has begun and come. One that began within this time and takes twice as long is no
+    /// reason for doubt; else a Marathon that is slow for its size would be believed by turns.
+    pub(super) fn good_for(&self, timeout: Duration, took: Duration) -> Duration {
+        self.interval + timeout.max(2 * took)
+    }
+
     /// Something has changed: when the next poll is due that was due `until`, if the last one ended
     /// then and took so long.
     pub(super) fn hinted(until: Instant, ended: Instant, took: Duration, now: Instant) -> Instant {
@@ -78,6 +85,21 @@ mod tests {
             let waits: Vec<Duration> = came.iter().map(|it| pace.next_poll(*it)).collect();
             let expected: Vec<Duration> = expected.into_iter().map(ms).collect();
             assert_eq!(waits, expected, "{interval} {came:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_good_until_the_next_has_come_however_long_that_takes() {
+        for (interval, timeout, took, expected) in [
+            (5000, 10_000, 0, 15_000),
+            (5000, 10_000, 200, 15_000),
+            (5000, 10_000, 4999, 15_000),
+            (5000, 10_000, 12_000, 29_000), // it begins in time, and is long
+            (300, 1500, 2000, 4300),
+        ] {
+            let it = Pace::new(ms(interval)).good_for(ms(timeout), ms(took));
+            assert_eq!(it, ms(expected), "{interval} {timeout} {took}");
+            assert!(it >= ms(interval + took), "the next is not late");
         }
     }
 

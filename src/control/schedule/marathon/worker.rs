@@ -7,7 +7,7 @@ use super::flows::{Call, Deployments, Flow, Outcome, Pending};
 use super::{Note, Notes};
 use crate::base::ids::{InstanceId, ServiceId};
 use crate::base::time::{Duration, Instant};
-use crate::core::fact::{Order, Report};
+use crate::core::fact::{Order, Report, Undone};
 use crate::mesh::clock;
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -59,7 +59,7 @@ enum Step {
 /// What follows from an outcome.
 #[derive(Debug, PartialEq)]
 enum Next {
-    Answer(Result<(), String>),
+    Answer(Result<(), Undone>),
     AnswerLater(String),
     Again(Duration),
     ReadBack(Pending),
@@ -142,7 +142,7 @@ impl<R: Fn(Report)> Worker<R> {
 
     fn step(&mut self, mut job: Job) {
         if let Step::Answer(why) = job.step {
-            return (self.reports)(Report::Done(job.order, Err(why)));
+            return (self.reports)(Report::Done(job.order, Err(Undone::NotNow(why))));
         }
         let outcome = self.carry_out(&job);
         job.tries += 1;
@@ -167,7 +167,7 @@ impl<R: Fn(Report)> Worker<R> {
         }
     }
 
-    fn answer(&self, order: Order, result: Result<(), String>) {
+    fn answer(&self, order: Order, result: Result<(), Undone>) {
         let done = clock::now();
         match (&order, &result) {
             (Order::Delete(service), Ok(())) => self.note(Note::Deleted(service.clone(), done)),
@@ -217,6 +217,9 @@ impl<R: Fn(Report)> Worker<R> {
             Outcome::Done => {
                 tracing::info!(%service, tasks, "the number of instances did not fit");
             }
+            Outcome::Needless => {
+                tracing::debug!(%service, tasks, "the number of instances is left as it is");
+            }
             outcome => tracing::warn!(
                 %service, tasks, ?outcome,
                 "the number of instances does not fit, and cannot be set right"
@@ -240,24 +243,25 @@ pub(super) fn service_of(order: &Order) -> ServiceId {
 /// What follows from an outcome, after so many tries and so long: since it was ordered, or, of a
 /// kill of which nothing is known, since its deadline.
 fn next(order: &Order, outcome: Outcome, tries: u32, age: Duration) -> Next {
-    use Outcome::{Done, Locked, NotNow, Pending, Refused, Unknown};
+    use Outcome::{Done, Locked, Needless, NotNow, Pending, Refused, Unknown};
+    let undone = |why| Next::Answer(Err(Undone::NotNow(why)));
     match (order, outcome) {
-        (_, Done) => Next::Answer(Ok(())),
-        (_, Refused(why)) => Next::Answer(Err(why)),
+        (_, Done | Needless) => Next::Answer(Ok(())),
+        (_, Refused(why)) => Next::Answer(Err(Undone::Refused(why))),
         (_, Pending(pending)) if age < HOLD => Next::ReadBack(pending),
-        (_, Pending(pending)) => Next::Answer(Err(pending.why)),
+        (_, Pending(pending)) => undone(pending.why),
         (Order::Create(..), Locked(why) | NotNow(why) | Unknown(why)) => {
             let (first, longest) = CREATE_PAUSE;
             match age < CREATE_PATIENCE {
                 true => Next::Again((first * 2_u32.pow(tries.min(8) - 1)).min(longest)),
-                false => Next::Answer(Err(why)),
+                false => undone(why),
             }
         }
         (Order::Delete(_), Locked(why) | NotNow(why) | Unknown(why)) => match tries {
-            DELETE_TRIES.. => Next::Answer(Err(why)),
+            DELETE_TRIES.. => undone(why),
             _ => Next::Again(DELETE_PAUSE.mul_f64(1.5_f64.powi(tries.cast_signed() - 1))),
         },
-        (Order::Kill(_), Locked(why) | NotNow(why) | Unknown(why)) => Next::Answer(Err(why)),
+        (Order::Kill(_), Locked(why) | NotNow(why) | Unknown(why)) => undone(why),
         (_, Locked(why) | NotNow(why) | Unknown(why)) => Next::AnswerLater(why),
     }
 }
@@ -278,16 +282,20 @@ mod tests {
         let locked = || Outcome::Locked("l".into());
         let unknown = || Outcome::Unknown("u".into());
         let pending = || Pending { why: "p".into(), wanted: 2 };
-        let failed = |why: &str| Next::Answer(Err(why.to_owned()));
+        let failed = |why: &str| Next::Answer(Err(Undone::NotNow(why.to_owned())));
+        let refused = |why: &str| Next::Answer(Err(Undone::Refused(why.to_owned())));
         for (order, outcome, tries, age, expected) in [
             (&create, Outcome::Done, 1, second, Next::Answer(Ok(()))),
             (&create, locked(), 1, second, Next::Again(second / 2)),
             (&create, locked(), 2, second, Next::Again(second)),
             (&create, locked(), 99, second, Next::Again(5 * second)),
             (&create, locked(), 99, 400 * second, failed("l")),
-            (&create, Outcome::Refused("r".into()), 1, second, failed("r")),
+            (&create, Outcome::Refused("r".into()), 1, second, refused("r")),
+            (&create, Outcome::NotNow("n".into()), 99, 400 * second, failed("n")),
+            (&create, unknown(), 99, 400 * second, failed("u")),
             (&scale, locked(), 1, second, Next::AnswerLater("l".into())),
-            (&scale, Outcome::Refused("r".into()), 1, second, failed("r")),
+            (&scale, Outcome::Refused("r".into()), 1, second, refused("r")),
+            (&scale, Outcome::Needless, 1, second, Next::Answer(Ok(()))),
             (&kill, locked(), 1, second, failed("l")),
             (&kill, Outcome::NotNow("n".into()), 1, second, failed("n")),
             (&kill, Outcome::Pending(pending()), 1, second, Next::ReadBack(pending())),

@@ -88,6 +88,7 @@ impl Told {
 fn is(outcome: &Outcome, expected: &str) {
     let found = match outcome {
         Outcome::Done => "done",
+        Outcome::Needless => "needless",
         Outcome::Refused(_) => "refused",
         Outcome::Locked(_) => "locked",
         Outcome::NotNow(_) => "not now",
@@ -307,19 +308,19 @@ fn a_count_that_does_not_fit_is_set_right_where_nothing_is_under_way() {
     let idle = (QUEUE, 200, r#"{"queue":[]}"#);
     let delayed = r#"{"queue":[{"delay":{"overdue":false},"app":{"id":"/ws"}}]}"#;
     check(2, &[(READ, 200, MORE), idle, (PUT, 200, DEPLOYED)], "done");
-    check(2, &[(READ, 200, MORE), (QUEUE, 200, delayed)], "done");
+    check(2, &[(READ, 200, MORE), (QUEUE, 200, delayed)], "needless");
     check(2, &[(READ, 200, MORE), (QUEUE, 502, HTML)], "not now");
-    check(3, &[(READ, 200, MORE)], "done");
+    check(3, &[(READ, 200, MORE)], "needless");
     let torn =
         MORE.replace("{\"id\":\"ws.2\"}", "{\"id\":\"ws.2\",\"state\":\"TASK_UNREACHABLE\"}");
-    check(1, &[(READ, 200, &torn)], "done");
-    check(2, &[(READ, 200, &torn)], "done");
-    check(2, &[(READ, 200, APP)], "done");
+    check(1, &[(READ, 200, &torn)], "needless");
+    check(2, &[(READ, 200, &torn)], "needless");
+    check(2, &[(READ, 200, APP)], "needless");
     let deploying =
         MORE.replace("\"instances\":5", "\"instances\":5,\"deployments\":[{\"id\":\"d\"}]");
-    check(2, &[(READ, 200, &deploying)], "done");
+    check(2, &[(READ, 200, &deploying)], "needless");
     let half =
         MORE.replace("\"instances\":5", "\"instances\":5,\"tasksRunning\":5,\"tasksStaged\":0");
-    check(2, &[(READ, 200, &half)], "done");
-    check(0, &[(READ, 200, r#"{"app":{"id":"/ws","instances":5,"tasks":[]}}"#)], "done");
+    check(2, &[(READ, 200, &half)], "needless");
+    check(0, &[(READ, 200, r#"{"app":{"id":"/ws","instances":5,"tasks":[]}}"#)], "needless");
 }
