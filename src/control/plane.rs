@@ -349,7 +349,7 @@ impl Plane {
         self.prober.flush();
     }
 
-    fn changed(&mut self, state: &Arc<State>, now: Instant, date: Date) {
+    pub(super) fn changed(&mut self, state: &Arc<State>, now: Instant, date: Date) {
         if matches!(self.mutations.get(&state.description.id), Some(Mutation::Deleting(_))) {
             return;
         }
