@@ -37,6 +37,9 @@ pub enum Rule {
     ClosedIsShut,
     /// What is won while somebody deletes its service is not given out before that is over.
     WonWhileDeleted,
+    /// What a router that vanished wanted to delete stays closed for the hold: its order may be
+    /// late.
+    LateDeletions,
 }
 
 /// The rules in force.
