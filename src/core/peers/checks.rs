@@ -13,6 +13,7 @@
 
 use crate::base::ids::{InstanceId, RouterId};
 use crate::core::peers::machine::{Effect, Peers};
+use crate::core::peers::rules::Rule;
 use crate::core::peers::table::Shared;
 use crate::core::slots::Seat;
 
@@ -20,7 +21,8 @@ impl Peers {
     /// A check of an instance is due, and there is no slot for it. If all slots that are taken are
     /// lent, one may come home for it: [`Effect::Check`].
     pub fn unchecked(&mut self, instance: &InstanceId) {
-        let waits = |it: &&mut Shared| it.present && !it.recalled && it.is_lent_alone();
+        let has = self.rules.has(Rule::CallBack);
+        let waits = |it: &&mut Shared| has && it.present && !it.recalled && it.is_lent_alone();
         let Some(it) = self.table.instances.get_mut(instance).filter(waits) else { return };
         it.unchecked = true;
         for link in self.links.values_mut() {

@@ -40,6 +40,9 @@ pub enum Rule {
     /// What a router that vanished wanted to delete stays closed for the hold: its order may be
     /// late.
     LateDeletions,
+    /// Where all slots are lent, a check that is left out calls loans back: without it nothing that
+    /// lies idle elsewhere is checked.
+    CallBack,
 }
 
 /// The rules in force.

@@ -102,8 +102,8 @@ impl Options {
             balanced: chance.is(0.7),
             isolated: if chance.is(0.5) { Isolated::Serve } else { Isolated::Stop },
             session: 2000,
-            // What is always in use is not deleted.
-            load: if kind == 12 { chance.share() / 2.0 } else { 0.3 + chance.share() },
+            // What is always in use is not deleted, nor ever idle.
+            load: if kind > 11 { 0.1 } else { 0.3 } + chance.share(),
             troubled: 24_000,
             is_fuller: kind > 10,
             without,

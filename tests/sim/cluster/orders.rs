@@ -208,13 +208,21 @@ impl World {
 
     /// Orders that come when their routers have ended, or are stopped.
     fn late_deletions(&mut self) {
-        let now = self.now;
-        let due = self.orders.late.extract_if(.., |it| it.at.is_some_and(|at| at <= now));
-        let due: Vec<Deletion> = due.collect();
-        for it in due {
-            // One that goes on has read that the service is there, and will not be deleted.
-            if !self.is_awake(&it.leader) && self.is_known(&it.known) {
-                self.delete(it.service);
+        for mut it in std::mem::take(&mut self.orders.late) {
+            // One that goes on has read what became of it; if nothing did, nothing will.
+            if self.is_awake(&it.leader) {
+                let id = self.scheduler.services[it.service].0.clone();
+                self.routers.get_mut(&it.leader).expect("it is awake").peers.delete_over(&id);
+                continue;
+            }
+            if it.at.is_some_and(|at| at <= self.now) {
+                it.at = None;
+                if self.is_known(&it.known) {
+                    self.delete(it.service);
+                }
+            }
+            if it.at.is_some() || self.routers.contains_key(&it.leader) {
+                self.orders.late.push(it);
             }
         }
     }
@@ -247,6 +255,9 @@ impl World {
                 it.at = Some(self.now + self.chance.below(span as usize) as u64 * MS);
                 // Proved by a read that was begun after the deadline.
                 it.over = deadline.0 + 100 * MS;
+                if late > 0 && self.now < self.options.troubled * MS {
+                    self.next_trouble = self.now + self.chance.below(1000) as u64 * MS;
+                }
                 return Some(it);
             }
         }

@@ -67,7 +67,7 @@ pub(super) struct World {
     mail: BTreeMap<(u64, u64), Mail>,
     number: u64,
     next_arrival: u64,
-    next_trouble: u64,
+    pub(super) next_trouble: u64,
     zookeeper_up: u64,
     born: usize,
 }
