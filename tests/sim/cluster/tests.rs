@@ -163,4 +163,4 @@ missed!(idle_loans_that_nobody_checks_are_found, CallBack, (12, 67), "not been c
 missed!(owning_after_registering_anew_is_found, Anew, (8, 71), "over the limit");
 missed!(going_on_after_a_stop_is_found, Away, (9, 7), "over the limit");
 missed!(services_that_open_by_themselves_are_found, ClosedIsShut, (0, 12), "a deletion");
-missed!(what_is_won_in_a_deletion_is_found, WonWhileDeleted, (2, 247), "a deletion");
+missed!(what_is_won_in_a_deletion_is_found, WonWhileDeleted, (12, 68), "a deletion");
