@@ -20,6 +20,8 @@ pub enum Event {
     Scheduler(Report),
     /// A health check came to this.
     Checked(InstanceId, Outcome),
+    /// A health check was left out, for all slots of a shared instance are taken.
+    Unchecked(InstanceId),
     /// A health check gave its slot back while somebody waited.
     LookAgain(ServiceId),
     /// A health check opened one connection too many to an instance.

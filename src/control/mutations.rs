@@ -14,6 +14,7 @@ use crate::core::catalogue::Done;
 use crate::core::fact::{Order, Undone};
 use crate::core::gc::{Broken, Failures, Idle, Use};
 use crate::core::letter::Command;
+use crate::mesh::clock;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
@@ -51,7 +52,7 @@ impl Plane {
                 }
             }
             Order::Kill(instance) => self.killed(instance, result.is_ok()),
-            Order::Delete(service) => self.deleted(service, result),
+            Order::Delete(service) => self.deleted(service, result, now),
             Order::Fail(..) | Order::End | Order::EndNow => {}
         }
     }
@@ -277,7 +278,7 @@ impl Plane {
         }
     }
 
-    fn deleted(&mut self, service: &ServiceId, result: Result<(), Undone>) {
+    fn deleted(&mut self, service: &ServiceId, result: Result<(), Undone>, now: Instant) {
         self.delete_over(service);
         if result.is_ok() {
             self.idle.collected(service);
@@ -297,6 +298,10 @@ impl Plane {
             for reply in replies {
                 let _ = reply.send(done.clone());
             }
+        }
+        // What was listed meanwhile has been passed over.
+        if let Some(state) = self.aggregator.state(service).cloned() {
+            self.changed(&state, now, clock::date());
         }
     }
 }

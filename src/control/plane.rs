@@ -207,6 +207,7 @@ impl Plane {
             Event::Shard(notice) => self.noticed(notice, now, date),
             Event::Scheduler(report) => self.reported(report, now, date),
             Event::Checked(instance, outcome) => self.aggregator.checked(&instance, outcome, date),
+            Event::Unchecked(instance) => self.unchecked(&instance),
             Event::LookAgain(service) => self.home(&service, Command::LookAgain(service.clone())),
             Event::Crowded(instance) => {
                 for shard in instance.shards() {
@@ -346,7 +347,7 @@ impl Plane {
         self.prober.flush();
     }
 
-    fn changed(&mut self, state: &Arc<State>, now: Instant, date: Date) {
+    pub(super) fn changed(&mut self, state: &Arc<State>, now: Instant, date: Date) {
         if matches!(self.mutations.get(&state.description.id), Some(Mutation::Deleting(_))) {
             return;
         }

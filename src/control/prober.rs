@@ -3,7 +3,8 @@
 //! A starting instance is checked after 20 ms, then less and less often up to every 250 ms; a
 //! healthy one at its interval. A check of a serving instance takes a slot like any request and is
 //! left out when there is none, so it never stands in a request's way: an instance of limit 1 never
-//! sees both.
+//! sees both. Where routers share the instance all slots may be taken and none in use: so control
+//! hears of it, and may bring a slot that lay idle with another router.
 
 use crate::base::address::SocketAddr;
 use crate::base::ids::{InstanceId, ServiceId};
@@ -47,6 +48,8 @@ pub enum Probe {
     Watch(Box<Target>),
     /// It is healthy (or not any more): check at its interval (or often).
     Known(InstanceId, Health),
+    /// It was left out, and is due at once: here is a slot for it.
+    Now(InstanceId, Seat),
     /// It is gone.
     Forget(InstanceId),
 }
@@ -141,7 +144,10 @@ impl Round {
         loop {
             bell.awake();
             while let Ok(probe) = told.pop() {
-                round.borrow_mut().told(probe, clock::now());
+                match probe {
+                    Probe::Now(id, seat) => check_now(&id, seat, &round),
+                    other => round.borrow_mut().told(other, clock::now()),
+                }
             }
             let nap = launch_due(&round);
             let rung = poll_fn(|cx| {
@@ -157,6 +163,7 @@ impl Round {
 
     fn told(&mut self, probe: Probe, now: Instant) {
         match probe {
+            Probe::Now(..) => unreachable!("its task is begun outside"),
             Probe::Watch(target) => {
                 let pause = PAUSE_MIN;
                 let next = match target.health {
@@ -238,33 +245,65 @@ fn launch_due(round: &Rc<RefCell<Round>>) -> Duration {
         watched.running = true;
         due.push(watched.target.clone());
     }
-    it.running = CHECKS_MAX - free;
+    it.running += due.len();
     drop(it); // a task begins to run as soon as it is spawned
     for target in due {
-        glommio::spawn_local(check(target, round.clone())).detach();
+        glommio::spawn_local(check_due(target, round.clone())).detach();
     }
     nap.max(Duration::from_millis(1))
 }
 
-/// One check, from slot to slot.
-async fn check(target: Target, round: Rc<RefCell<Round>>) {
-    let events = round.borrow().events.clone();
+/// A check that was left out, in the slot that is there for it now.
+fn check_now(id: &InstanceId, seat: Seat, round: &Rc<RefCell<Round>>) {
+    let mut it = round.borrow_mut();
+    let is_due =
+        |it: &&mut Watched| Arc::ptr_eq(&it.target.instance, seat.instance()) && !it.running;
+    let due = it.watched.get_mut(id).filter(is_due).map(|it| {
+        it.running = true;
+        it.target.clone()
+    });
+    let Some(target) = due else {
+        give_back(seat, &it.events);
+        return;
+    };
+    it.running += 1;
+    drop(it); // as above
+    glommio::spawn_local(check(target, Some(seat), round.clone())).detach();
+}
+
+/// One check, if there is a slot for it.
+async fn check_due(target: Target, round: Rc<RefCell<Round>>) {
+    let word = &target.instance.word;
     let seat = match target.health {
-        Health::Serving if target.instance.word.take() => {
+        Health::Serving if word.take() => {
             Some(Seat::new(target.service.clone(), target.instance.clone(), target.slots.clone()))
         }
-        // All slots are in use: ordinary requests are its check.
-        Health::Serving => {
+        Health::Down if word.used() < word.limit() => None,
+        // All slots are taken. Where they are in use, ordinary requests are its check, and are not
+        // to be stood in the way of, also if it served before and is still busy.
+        Health::Serving | Health::Down => {
+            if target.slots.is_shared() && word.used() >= word.limit() {
+                let _ = round.borrow().events.send(Event::Unchecked(target.id.clone()));
+            }
             round.borrow_mut().ended(&target, None, clock::now());
             return;
         }
-        // It served before and is still busy: its requests are not to be stood in the way of.
-        Health::Down if target.instance.word.used() >= target.instance.word.limit() => {
-            round.borrow_mut().ended(&target, None, clock::now());
-            return;
-        }
-        Health::Down => None,
     };
+    check(target, seat, round).await;
+}
+
+/// A slot that was taken for a check is free again.
+fn give_back(seat: Seat, events: &SyncSender<Event>) {
+    let (service, slots) = (seat.service().clone(), seat.slots().clone());
+    seat.release();
+    if slots.waiting.any() {
+        let _ = events.send(Event::LookAgain(service));
+    }
+}
+
+/// One check, to the end of its slot.
+async fn check(target: Target, seat: Option<Seat>, round: Rc<RefCell<Round>>) {
+    let events = round.borrow().events.clone();
     if target.instance.probe_opened() {
         let _ = events.send(Event::Crowded(target.instance.clone()));
     }
@@ -278,10 +317,7 @@ async fn check(target: Target, round: Rc<RefCell<Round>>) {
     };
     target.instance.probe_closed();
     if let Some(seat) = seat {
-        seat.release();
-        if target.slots.waiting.any() {
-            let _ = events.send(Event::LookAgain(target.service.clone()));
-        }
+        give_back(seat, &events);
     }
     round.borrow_mut().ended(&target, Some(outcome), clock::now());
 }

@@ -32,6 +32,7 @@ mod paths;
 mod queueing;
 mod resets;
 mod routers;
+mod routers_deletions;
 mod routers_faults;
 mod routers_lead;
 mod routers_rules;

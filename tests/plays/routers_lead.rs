@@ -233,3 +233,67 @@ fn the_owner_of_an_instance_checks_it_and_the_other_believes() {
         until("it is known to be down", PATIENCE, || (!healthy()).then_some(()));
     }
 }
+
+/// The ports of the instances of a service whose slots this router gives out, and those of them
+/// that are lent.
+fn given_out(router: &Router, name: &str) -> (Vec<u16>, Vec<u16>) {
+    let id = router.service_id(name).expect("it is listed");
+    let page = router.page(&format!("/state/distribution/{id}"));
+    let active = router.active(name);
+    let of = |wanted: &dyn Fn(&serde_json::Value) -> bool| {
+        let is_one = |it: &&serde_json::Value| {
+            let id = it["id"].as_str().expect("an id");
+            wanted(&page["instances"][id])
+        };
+        let port = |it: &serde_json::Value| it["port"].as_u64().expect("a port") as u16;
+        active.iter().filter(is_one).map(port).collect()
+    };
+    (of(&|it| it["given-out-here"] == true), of(&|it| it["slots-lent"] == 1))
+}
+
+#[test]
+fn an_instance_of_which_all_slots_are_lent_is_checked_by_its_owner() {
+    let ensemble = Ensemble::start(1);
+    let mut instances: Vec<Instance> = (0..6).map(|_| Instance::start(&[])).collect();
+    let how = "concurrency-level=1;load-balancing=random;health-check-url=/status;\
+               health-check-interval-secs=5;health-check-max-consecutive-failures=1";
+    let lent = fronted("lent", &instances, how);
+    let routers = ensemble.routers(2, &["--scheduler", "none", "--static", &lent]);
+    let request = |target: &str| Request::get(target).with("host", "lent");
+    for it in &routers {
+        it.ask(&request("/")).expect(200);
+    }
+    let owns = |it: &Router| given_out(it, "lent").0.len();
+    let owner = usize::from(owns(&routers[1]) > owns(&routers[0]));
+    let (owner, borrower) = (&routers[owner], &routers[1 - owner]);
+    // The other one needs all of them once; later it keeps what it has, for it goes on a little.
+    let burst = Flow::begin(6, &[borrower.address], &request("/?delay-ms=100"));
+    until("all are lent", PATIENCE, || {
+        let (own, lent) = given_out(owner, "lent");
+        (own == lent).then_some(())
+    });
+    let flow = Flow::begin(1, &[borrower.address], &request("/?delay-ms=20"));
+    assert_eq!(burst.end().failed, Vec::<String>::new());
+    let port = given_out(owner, "lent").0[0];
+    let at = instances.iter().position(|it| it.address.port() == port).expect("one of these");
+    let healthy = |router: &Router| {
+        let active = router.active("lent");
+        let found = active.iter().find(|it| it["port"] == port).expect("it is listed");
+        found["healthy?"] == true
+    };
+    for it in [owner, borrower] {
+        until("it is known to be healthy", PATIENCE, || healthy(it).then_some(()));
+    }
+    instances[at].kill();
+    for it in [owner, borrower] {
+        until("it is known to be down", PATIENCE, || (!healthy(it)).then_some(()));
+    }
+    instances[at] = Instance::start_at(&port.to_string(), &[]);
+    for it in [owner, borrower] {
+        until("it is known to be back", PATIENCE, || healthy(it).then_some(()));
+    }
+    assert_eq!(flow.end().failed, Vec::<String>::new());
+    for it in &routers {
+        assert_eq!(it.metric("waiter_over_limit_total"), 0.0);
+    }
+}

@@ -3,10 +3,11 @@
 //! Must hold: a turn begins with the machine's tick and ends with the fence; what the machine wants
 //! of a home goes there in the order in which it was wanted.
 
-use crate::base::ids::{RouterId, ServiceId, ShardId, Ticket};
+use crate::base::ids::{InstanceId, RouterId, ServiceId, ShardId, Ticket};
 use crate::base::time::{Date, Duration, Instant};
 use crate::control::cluster::{Ask, Heard, Said, Tell};
 use crate::control::plane::Plane;
+use crate::control::prober::Probe;
 use crate::control::publisher::Publisher;
 use crate::core::fact::Runner;
 use crate::core::letter::{Asker, Claim, Command, Notice};
@@ -147,6 +148,11 @@ impl Plane {
         }
     }
 
+    /// A check of an instance was left out, for all its slots are taken.
+    pub(in crate::control) fn unchecked(&mut self, instance: &InstanceId) {
+        self.with_peers(|peers, _| peers.unchecked(instance));
+    }
+
     /// Home answers what the machine asked of it.
     pub(in crate::control) fn answered(&mut self, notice: Notice, now: Instant) {
         match notice {
@@ -201,6 +207,10 @@ impl Plane {
             Effect::Settle(seat) => {
                 let service = seat.service().clone();
                 self.home(&service, Command::Settle(seat));
+            }
+            Effect::Check(seat) => {
+                let id = seat.instance().id(seat.service());
+                self.prober.tell(Probe::Now(id, seat));
             }
             Effect::LookAgain(service) => {
                 if let Some(slots) = self.publisher.slots(&service) {

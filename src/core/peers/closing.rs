@@ -5,12 +5,16 @@
 //!
 //! Must hold: as long as a router states that it has closed a service, nothing of it starts there,
 //! whatever is listed, won or lent meanwhile; and what is stated answers the deletion that is asked
-//! for now, not one that was given up. While somebody wants to delete a service, who wins instances
-//! of it gives none of them out: it may be one whom nobody has asked.
+//! for now, not one that was given up. While somebody wants to delete a service, or states that it
+//! is closed, who wins instances of it gives none of them out: it may be one whom nobody has asked.
+//! What somebody wanted who has vanished stays closed until his order cannot come any more
+//! ([`doom`](super::doom)).
 
 use crate::base::ids::{InstanceId, RouterId, ServiceId};
 use crate::base::time::Instant;
-use crate::core::peers::document::ORDERS_MAX;
+use crate::core::peers::document::{Document, ORDERS_MAX};
+use crate::core::peers::doom::Doomed;
+use crate::core::peers::link::Link;
 use crate::core::peers::machine::{Effect, Peers};
 use crate::core::peers::rules::Rule;
 use std::collections::btree_map::Entry;
@@ -31,6 +35,8 @@ pub(super) struct Closing {
     /// By this router; and the documents that first said so to each of the others.
     deleting: BTreeMap<ServiceId, BTreeMap<RouterId, u64>>,
     closing: BTreeMap<ServiceId, State>,
+    /// By routers that vanished: their orders may be carried out yet.
+    pub(super) late: Doomed<ServiceId>,
 }
 
 impl Closing {
@@ -96,7 +102,7 @@ impl Peers {
     }
 
     /// Whether anything of a service runs here, or is lent, on what is listed or was.
-    fn uses(&self, service: &ServiceId) -> bool {
+    pub(super) fn uses(&self, service: &ServiceId) -> bool {
         let entry = self.table.services.get(service);
         let listed = entry.into_iter().flat_map(|it| &it.instances);
         let mut all =
@@ -138,19 +144,32 @@ impl Peers {
         self.closing.is_closed(service) && !lent && !held
     }
 
+    /// What this router and other members want to delete.
+    pub(super) fn wanted_gone(&self, now: Instant) -> BTreeSet<ServiceId> {
+        let members = self.links.iter().filter(|(id, _)| self.membership.is_member(id));
+        let theirs = members.filter_map(|(_, it)| self.heeded(it, now));
+        let all = theirs.flat_map(|it| &it.deleting).chain(self.closing.deleting.keys());
+        all.cloned().collect()
+    }
+
+    /// What others state to be closed.
+    pub(super) fn stated_closed(&self, now: Instant) -> BTreeSet<&ServiceId> {
+        let all = self.links.values().filter(|_| self.rules.has(Rule::LateDeletions));
+        all.filter_map(|it| self.heeded(it, now)).flat_map(|it| &it.closing).collect()
+    }
+
+    /// What a router says. Who was not heard for so long has given up, or will hear that this
+    /// router has opened: it does not count on what it was told before, and its order, if it gave
+    /// one, is over.
+    fn heeded<'a>(&self, link: &'a Link, now: Instant) -> Option<&'a Document> {
+        let long = self.settings.session + self.settings.lock_hold;
+        link.heard.as_ref().filter(|it| now - it.at < long).map(|it| &it.document)
+    }
+
     /// Closes what somebody wants to delete, and opens what nobody does any more.
     pub(super) fn tick_closing(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        // Who was not heard for so long has given up, or will hear that this router has opened: it
-        // does not count on what it was told before, and its order, if it gave one, is over.
-        let heeded = self.settings.session + self.settings.lock_hold;
-        let members = self.links.iter().filter(|(id, _)| self.membership.is_member(id));
-        let theirs =
-            members.filter_map(|(_, it)| it.heard.as_ref()).filter(|it| now - it.at < heeded);
-        let wanted: BTreeSet<ServiceId> = theirs
-            .flat_map(|it| &it.document.deleting)
-            .chain(self.closing.deleting.keys())
-            .cloned()
-            .collect();
+        let mut wanted = self.wanted_gone(now);
+        wanted.extend(self.closing.late.all().cloned());
         let unwanted = self.closing.closing.extract_if(.., |id, _| !wanted.contains(id));
         let reopened: Vec<ServiceId> = unwanted.map(|(id, _)| id).collect();
         let mut changed = !reopened.is_empty();

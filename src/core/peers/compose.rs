@@ -157,7 +157,7 @@ impl Peers {
         let lends = self.links[to].lent.iter().map(|(loan, it)| {
             let shared = self.table.instances.get(&it.instance);
             let own = shared.is_some_and(|it| it.own && !it.recalled);
-            Lend { loan: *loan, instance: it.instance.clone(), open: own || !closes }
+            Lend { loan: *loan, instance: it.instance.clone(), open: own && !it.called || !closes }
         });
         lends.take(LOANS_MAX).collect()
     }

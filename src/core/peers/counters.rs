@@ -3,12 +3,14 @@
 //! Every change of a fact has a number. A document holds the changes after the last one that its
 //! reader has acknowledged, in their order, as far as they fit; so loss, repetition and reordering
 //! are harmless, and what does not fit comes with the next. A reader that has acknowledged nothing
-//! is told everything.
+//! is told everything. A fact that changes again before anybody was told keeps its number: where
+//! more changes than fits, each has its turn.
 //!
 //! Sums over all routers are what an autoscaler takes for the traffic of a service, so they only
 //! grow, and only by what was seen to happen: where a router leaves, what it counted stays in them;
 //! what one has counted that comes, returns, or was not heard for long is taken as where it stands,
-//! else its whole life would look like the traffic of one second.
+//! else its whole life would look like the traffic of one second. From then on what happened is
+//! known of each service that was told since, though others have not been.
 //!
 //! Must hold: a reader's copy is what the writer's facts were at the number it has acknowledged. A
 //! fact that was taken out is kept as "none" until every reader has acknowledged that. Whatever
@@ -93,9 +95,12 @@ struct Side {
     number: u64,
     their_session: u64,
     heard: Option<Instant>,
-    /// All that it had to tell when it became a member has been told.
+    /// How often it came, or was not heard for long.
+    gaps: u64,
+    /// All that it had to tell since then has been told.
     is_acquainted: bool,
-    tallies: Map<ServiceId, Tally>,
+    /// And in which of those times it was last told.
+    tallies: Map<ServiceId, (Tally, u64)>,
     health: Map<InstanceId, bool>,
 }
 
@@ -103,6 +108,8 @@ struct Side {
 #[derive(Debug, Default)]
 pub struct Exchange {
     number: u64,
+    /// Changes up to this one may have been told to somebody.
+    told: u64,
     sessions: u64,
     facts: Map<Key, (u64, Fact)>,
     order: BTreeMap<u64, Key>,
@@ -119,14 +126,16 @@ impl Exchange {
         if before.map_or_else(|| is_none(&fact), |(_, it)| *it == fact) {
             return;
         }
-        self.number += 1;
-        self.order.insert(self.number, key.clone());
-        let new = tally(&fact);
-        let before = self.facts.insert(key.clone(), (self.number, fact));
-        let old = before.and_then(|(number, it)| {
-            self.order.remove(&number);
-            tally(&it)
+        let number = before.map(|(number, _)| *number);
+        let number = number.filter(|it| *it > self.told).unwrap_or_else(|| {
+            number.map(|it| self.order.remove(&it));
+            self.number += 1;
+            self.order.insert(self.number, key.clone());
+            self.number
         });
+        let new = tally(&fact);
+        let before = self.facts.insert(key.clone(), (number, fact));
+        let old = before.and_then(|(_, it)| tally(&it));
         if let Key::Service(service) = key {
             self.adjust(&service, grown(old, new));
         }
@@ -152,7 +161,7 @@ impl Exchange {
     }
 
     /// What a member is told this second.
-    pub fn document(&self, to: &RouterId) -> Option<Counters> {
+    pub fn document(&mut self, to: &RouterId) -> Option<Counters> {
         let side = self.sides.get(to)?;
         let mut facts = Vec::new();
         let mut number = self.number;
@@ -167,6 +176,7 @@ impl Exchange {
         if facts.len() < FACTS_MAX {
             number = self.number;
         }
+        self.told = self.told.max(number);
         let ack = (side.their_session, side.number);
         Some(Counters { session: side.session, number, after: side.acked, ack, facts })
     }
@@ -185,15 +195,17 @@ impl Exchange {
         let is_anew = document.session > side.their_session;
         if is_anew && document.after == 0 {
             (side.their_session, side.number) = (document.session, 0);
-            side.is_acquainted = false;
+            side.has_gap();
             side.health.clear();
             let old = std::mem::take(&mut side.tallies).into_keys();
             changes.extend(old.map(|service| (service, Tally::default())));
         }
         let fits = document.session == side.their_session
             && (document.after..=document.number).contains(&side.number);
-        let is_late = side.heard.is_some_and(|at| now - at > STALE_AFTER);
-        let is_seen = side.is_acquainted && !is_late;
+        if fits && side.heard.is_some_and(|at| now - at > STALE_AFTER) {
+            side.has_gap();
+        }
+        let (was_acquainted, gaps) = (side.is_acquainted, side.gaps);
         if fits {
             side.heard = Some(now);
             side.number = document.number;
@@ -204,9 +216,11 @@ impl Exchange {
             match fact {
                 Fact::Tally(service, new) => {
                     let old = match new {
-                        Some(it) => side.tallies.insert(service.clone(), it),
+                        Some(it) => side.tallies.insert(service.clone(), (it, gaps)),
                         None => side.tallies.remove(&service),
                     };
+                    let is_seen = was_acquainted || old.is_some_and(|it| it.1 == gaps);
+                    let old = old.map(|it| it.0);
                     let growth = if is_seen { grown(old, new) } else { Tally::default() };
                     changes.push((service, growth));
                 }
@@ -232,7 +246,7 @@ impl Exchange {
 
     /// One router's counters of a service.
     pub fn of(&self, router: &RouterId, service: &ServiceId) -> Option<Tally> {
-        self.sides.get(router)?.tallies.get(service).copied()
+        self.sides.get(router)?.tallies.get(service).map(|it| it.0)
     }
 
     /// Whether an instance is healthy, in the words of its owner; none if it does not say.
@@ -270,7 +284,7 @@ impl Exchange {
     /// One router's tally of a service has changed, and grew by so much.
     fn adjust(&mut self, service: &ServiceId, growth: Tally) {
         let own = self.facts.get(&Key::Service(service.clone())).and_then(|(_, it)| tally(it));
-        let others = self.sides.values().filter_map(|it| it.tallies.get(service).copied());
+        let others = self.sides.values().filter_map(|it| it.tallies.get(service).map(|it| it.0));
         let Some(levels) = own.into_iter().chain(others).reduce(both) else {
             self.sums.remove(service);
             return;
@@ -284,6 +298,14 @@ impl Exchange {
             service_ms: sum.service_ms.saturating_add(growth.service_ms),
             ..levels
         };
+    }
+}
+
+impl Side {
+    /// It comes, or was not heard for long: what it has counted until now was not seen here.
+    fn has_gap(&mut self) {
+        self.gaps += 1;
+        self.is_acquainted = false;
     }
 }
 
@@ -354,234 +376,4 @@ fn tally(fact: &Fact) -> Option<Tally> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn router(name: &str) -> RouterId {
-        RouterId::new(name)
-    }
-
-    fn service(number: u64) -> ServiceId {
-        ServiceId::new(&format!("s{number}"))
-    }
-
-    fn counts(arrivals: u64, outstanding: u32) -> Tally {
-        Tally { arrivals, outstanding, last_request: arrivals, ..Tally::default() }
-    }
-
-    fn pair() -> (Exchange, Exchange) {
-        let (mut a, mut b) = (Exchange::default(), Exchange::default());
-        a.members(&[router("b")]);
-        b.members(&[router("a")]);
-        (a, b)
-    }
-
-    /// Two that have told each other what there was when they met.
-    fn acquainted() -> (Exchange, Exchange) {
-        let (mut a, mut b) = pair();
-        tell(&a, ("a", "b"), &mut b, Instant(0));
-        tell(&b, ("b", "a"), &mut a, Instant(0));
-        (a, b)
-    }
-
-    fn tell(from: &Exchange, (name, to): (&str, &str), reader: &mut Exchange, now: Instant) {
-        let document = from.document(&router(to)).expect("a member");
-        let document = Counters::decode(&document.encode()).expect("it was just written");
-        reader.heard(&router(name), document, now);
-    }
-
-    #[test]
-    fn what_changed_is_told_until_it_is_acknowledged_and_sums_are_of_all() {
-        let (mut a, mut b) = acquainted();
-        a.state(Fact::Tally(service(1), Some(counts(3, 2))));
-        b.state(Fact::Tally(service(1), Some(counts(10, 1))));
-        tell(&a, ("a", "b"), &mut b, Instant(1));
-        assert_eq!(b.sum(&service(1)), Tally { last_request: 10, ..counts(13, 3) });
-        let again = a.document(&router("b")).expect("a member");
-        assert_eq!(again.facts.len(), 1, "b has not said that it knows");
-        tell(&b, ("b", "a"), &mut a, Instant(2));
-        assert!(a.document(&router("b")).expect("a member").facts.is_empty());
-        a.state(Fact::Tally(service(1), Some(counts(3, 2))));
-        assert!(a.document(&router("b")).expect("a member").facts.is_empty(), "the same");
-        a.state(Fact::Tally(service(1), Some(counts(4, 0))));
-        tell(&a, ("a", "b"), &mut b, Instant(3));
-        b.heard(&router("a"), again, Instant(4)); // it comes late
-        assert_eq!(b.sum(&service(1)), Tally { last_request: 10, ..counts(14, 1) });
-        b.members(&[]);
-        assert_eq!(b.sum(&service(1)), Tally { arrivals: 14, ..counts(10, 1) }, "they did arrive");
-    }
-
-    /// A million requests have arrived at each of two routers, and a hundred a second go on to. By
-    /// how many a third sees the sum grow, second by second, while `happens` happens in the sixth.
-    fn growth_seen(happens: impl Fn(&mut Exchange, &mut Exchange)) -> Vec<u64> {
-        let (mut a, mut b) = (Exchange::default(), Exchange::default());
-        let mut arrivals = 1_000_000;
-        a.state(Fact::Tally(service(1), Some(counts(arrivals, 1))));
-        b.state(Fact::Tally(service(1), Some(counts(arrivals, 1))));
-        a.members(&[router("b")]);
-        b.members(&[router("a")]);
-        let mut before = b.sum(&service(1)).arrivals;
-        let growth = (0..20).map(|second| {
-            let now = Instant(second * 1_000_000_000);
-            arrivals += 50;
-            a.state(Fact::Tally(service(1), Some(counts(arrivals, 1))));
-            b.state(Fact::Tally(service(1), Some(counts(arrivals, 1))));
-            if second == 6 {
-                happens(&mut a, &mut b);
-            }
-            if second == 12 {
-                a.members(&[router("b")]);
-                b.members(&[router("a")]);
-            }
-            if a.document(&router("b")).is_some() {
-                tell(&a, ("a", "b"), &mut b, now);
-                tell(&b, ("b", "a"), &mut a, now);
-            }
-            let sum = b.sum(&service(1)).arrivals;
-            sum - std::mem::replace(&mut before, sum)
-        });
-        growth.collect()
-    }
-
-    #[test]
-    fn the_sums_of_a_service_do_not_leap_when_routers_come_go_and_return() {
-        let both_leave = |a: &mut Exchange, b: &mut Exchange| {
-            a.members(&[]);
-            b.members(&[]);
-        };
-        let all = growth_seen(both_leave);
-        let wanted = |second| if (1..6).contains(&second) || second > 12 { 100 } else { 50 };
-        assert_eq!(all, (0..20).map(wanted).collect::<Vec<u64>>());
-        // One of them began anew: what it says was not seen is not taken for a second's.
-        let is_replaced = |a: &mut Exchange, b: &mut Exchange| {
-            both_leave(a, b);
-            *a = Exchange::default();
-        };
-        assert!(growth_seen(is_replaced).iter().all(|it| *it <= 100));
-    }
-
-    #[test]
-    fn what_happened_while_a_router_was_not_heard_is_not_taken_for_a_seconds_traffic() {
-        let (mut a, mut b) = acquainted();
-        let second = |it: u64| Instant(it * 1_000_000_000);
-        for (at, arrivals, seen) in [(1, 10, 10), (3, 40, 40), (60, 90_000, 40), (61, 90_020, 60)] {
-            a.state(Fact::Tally(service(1), Some(counts(arrivals, 0))));
-            tell(&a, ("a", "b"), &mut b, second(at));
-            assert_eq!(b.sum(&service(1)).arrivals, seen, "{at} s");
-        }
-    }
-
-    #[test]
-    fn no_sum_overflows_whatever_is_said() {
-        let (mut a, mut b) = acquainted();
-        let most = Tally {
-            outstanding: u32::MAX,
-            waiting: u32::MAX,
-            oldest_ms: u32::MAX,
-            outstanding_ms: u64::MAX,
-            arrivals: u64::MAX,
-            completions: u64::MAX,
-            failures: u64::MAX,
-            service_ms: u64::MAX,
-            last_request: u64::MAX,
-        };
-        b.state(Fact::Tally(service(1), Some(counts(7, 7))));
-        for it in [most, counts(1, 1), Tally { arrivals: u64::MAX, ..counts(1, 1) }, most] {
-            a.state(Fact::Tally(service(1), Some(it)));
-            tell(&a, ("a", "b"), &mut b, Instant(1));
-        }
-        assert_eq!(b.sum(&service(1)), most);
-        a.state(Fact::Tally(service(1), None));
-        tell(&a, ("a", "b"), &mut b, Instant(2));
-        assert_eq!((b.sum(&service(1)).outstanding, b.sum(&service(1)).last_request), (7, 7));
-    }
-
-    #[test]
-    fn what_is_taken_out_is_forgotten_once_all_have_heard() {
-        let (mut a, mut b) = pair();
-        let id = InstanceId::new(&service(1), "i");
-        a.state(Fact::Health(id.clone(), Some(false)));
-        tell(&a, ("a", "b"), &mut b, Instant(1));
-        assert_eq!(b.health(&router("a"), &id), Some(false));
-        a.state(Fact::Health(id.clone(), None));
-        tell(&a, ("a", "b"), &mut b, Instant(2));
-        assert_eq!((b.health(&router("a"), &id), a.facts.len()), (None, 1));
-        tell(&b, ("b", "a"), &mut a, Instant(3));
-        assert_eq!((a.facts.len(), a.order.len()), (0, 0));
-    }
-
-    #[test]
-    fn more_than_fits_comes_one_after_the_other() {
-        let (mut a, mut b) = pair();
-        let count = FACTS_MAX as u64 * 2 + 5;
-        for it in 0..count {
-            a.state(Fact::Tally(service(it), Some(counts(1, 1))));
-        }
-        for round in 1..=3 {
-            tell(&a, ("a", "b"), &mut b, Instant(round));
-            tell(&b, ("b", "a"), &mut a, Instant(round));
-        }
-        assert_eq!(b.sums.len() as u64, count);
-        assert_eq!(b.lag(&router("a"), Instant(5)), Some(Duration::from_nanos(2)));
-    }
-
-    #[test]
-    fn who_returns_is_told_everything_anew() {
-        let (mut a, mut b) = pair();
-        a.state(Fact::Tally(service(1), Some(counts(1, 1))));
-        a.state(Fact::Tally(service(2), Some(counts(1, 1))));
-        tell(&a, ("a", "b"), &mut b, Instant(1));
-        a.members(&[]);
-        a.state(Fact::Tally(service(1), None));
-        a.members(&[router("b")]);
-        assert!(!a.facts.contains_key(&Key::Service(service(1))), "nobody was there to hear");
-        tell(&b, ("b", "a"), &mut a, Instant(2)); // an acknowledgement of the former session
-        tell(&a, ("a", "b"), &mut b, Instant(3));
-        assert_eq!((b.sum(&service(1)).outstanding, b.sum(&service(2)).outstanding), (0, 1));
-    }
-
-    #[test]
-    fn counters_that_are_not_heard_become_stale() {
-        let (a, mut b) = pair();
-        assert_eq!(b.stale(Instant(1)).count(), 1, "never heard");
-        tell(&a, ("a", "b"), &mut b, Instant(0));
-        assert_eq!(b.stale(Instant(0) + STALE_AFTER).count(), 0);
-        assert_eq!(b.stale(Instant(1) + STALE_AFTER).count(), 1);
-    }
-
-    /// Whatever is lost, doubled or overtaken: in the end the copy is the original.
-    #[test]
-    fn copies_become_what_is_copied() {
-        let (mut a, mut b) = pair();
-        let mut seed = 7_u64;
-        let mut chance = |below: u64| {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (seed >> 33) % below
-        };
-        let mut under_way = Vec::new();
-        for round in 0..2000 {
-            let it = chance(9).checked_sub(1).map(|it| counts(round, it as u32));
-            a.state(Fact::Tally(service(chance(20)), it));
-            under_way.push(a.document(&router("b")).expect("a member"));
-            if chance(2) == 0 {
-                let at = chance(under_way.len() as u64) as usize;
-                let it = under_way[at].clone();
-                b.heard(&router("a"), it, Instant(round));
-            }
-            if chance(3) == 0 {
-                tell(&b, ("b", "a"), &mut a, Instant(round));
-            }
-            if under_way.len() > 6 {
-                under_way.remove(0);
-            }
-        }
-        tell(&b, ("b", "a"), &mut a, Instant(0));
-        tell(&a, ("a", "b"), &mut b, Instant(0));
-        for it in 0..20 {
-            let original = a.facts.get(&Key::Service(service(it))).and_then(|(_, it)| tally(it));
-            assert_eq!(b.of(&router("a"), &service(it)), original, "{it}");
-            let levels = |of: &Exchange| both(of.sum(&service(it)), Tally::default());
-            assert_eq!(levels(&a), levels(&b), "{it}");
-        }
-    }
-}
+mod tests;

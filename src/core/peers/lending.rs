@@ -50,7 +50,7 @@ impl Peers {
         shared.lent += 1;
         let service = seat.service().clone();
         let link = self.links.get_mut(to).expect("who borrows has a link");
-        link.lends(loan, Lent { seat, instance, service, born: None });
+        link.lends(loan, Lent { seat, instance, service, born: None, called: false });
     }
 
     /// Whether slots may be lent to this router: it was heard lately, and if it is no member it has
@@ -192,7 +192,9 @@ impl Peers {
             let Some(it) = self.table.instances.get(id).filter(|it| it.own) else { return };
             let Some(entry) = self.table.services.get(service) else { return };
             let slots = entry.slots.clone();
-            if slots.waiting.any() || !it.instance.word.take_own() {
+            // What does not serve is of no use to anybody but its check.
+            let serves = slots.accepts(&it.instance, &[]);
+            if !serves || slots.waiting.any() || !it.instance.word.take_own() {
                 return;
             }
             let seat = Seat::new(service.clone(), it.instance.clone(), slots);

@@ -17,6 +17,8 @@ pub(super) struct Lent {
     pub(super) service: ServiceId,
     /// The document that first listed it.
     pub(super) born: Option<u64>,
+    /// It is called back, so that its instance can be checked.
+    pub(super) called: bool,
 }
 
 /// A slot that is borrowed.

@@ -92,6 +92,9 @@ pub enum Effect {
     Withdraw(u64, ServiceId),
     /// To home: a loan is over; settle its seat unused.
     Settle(Seat),
+    /// To whoever checks instances: this one is due, in this slot, which is given back like that of
+    /// any check. If it is not checked here, settle the seat.
+    Check(Seat),
     /// To home: instances have room that had none. Hint all of the service, and look again.
     LookAgain(ServiceId),
     /// Fewer slots of an instance may be used here than before: idle connections that exceed them
@@ -150,7 +153,7 @@ pub struct Peers {
     /// Kills asked of this router.
     pub(super) answers: BTreeMap<(RouterId, u64), Answer>,
     pub(super) orphans: Vec<Orphan>,
-    pub(super) doomed: Doomed,
+    pub(super) doomed: Doomed<InstanceId>,
     pub(super) closing: Closing,
     pub(super) leaving: bool,
     /// Owns nothing until a round trip to ZooKeeper that began later has seen it registered.

@@ -51,6 +51,8 @@
 //!   the lease again ([`Lease::order`]), the order, and [`kill_over`](Peers::kill_over) when its
 //!   end is proved; if it is not ordered, at once. **Deletions**: [`delete`](Peers::delete) until
 //!   [`may_delete`](Peers::may_delete), then [`delete_over`](Peers::delete_over).
+//! - **Checks** of what this router [`checks`](Peers::checks) take a slot. Where there is none,
+//!   [`unchecked`](Peers::unchecked); [`Effect::Check`] brings one, if it lay idle elsewhere.
 //!
 //! # What must hold
 //!
@@ -76,6 +78,7 @@
 //!
 //! `tests/sim/cluster` runs worlds of these machines, and leaves each rule out once.
 
+mod checks;
 mod closing;
 mod compose;
 pub mod counters;

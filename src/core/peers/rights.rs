@@ -164,8 +164,10 @@ impl Peers {
         if self.table.won.is_empty() || waits {
             return;
         }
+        let stated = self.stated_closed(now);
         let is_deleted = |id: &&InstanceId| {
-            let closing = self.closing.is_closing(&self.table.instances[*id].service);
+            let service = &self.table.instances[*id].service;
+            let closing = self.closing.is_closing(service) || stated.contains(service);
             closing && self.rules.has(Rule::WonWhileDeleted)
         };
         let won: Vec<InstanceId> = {
@@ -298,7 +300,8 @@ impl Peers {
         if let Some(it) = self.table.instances.get_mut(&lent.instance) {
             it.lent -= 1;
         }
-        effects.push(Effect::Settle(lent.seat));
+        let effect = self.came_home(to, &lent.instance, lent.seat);
+        effects.push(effect);
     }
 
     /// These loans are to go back.

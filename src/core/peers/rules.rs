@@ -1,8 +1,8 @@
 //! Which rules of the protocol are in force: all of them, always. Worlds of the simulator leave one
 //! out to see that it is needed.
 
-/// A rule of design §7 without which the limit would be exceeded, or a kill or a deletion take a
-/// request.
+/// A rule of design §7 without which the limit would be exceeded, a kill or a deletion take a
+/// request, or something idle stay unchecked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Rule {
     /// A newcomer learns of vanished routers from the roster.
@@ -37,6 +37,12 @@ pub enum Rule {
     ClosedIsShut,
     /// What is won while somebody deletes its service is not given out before that is over.
     WonWhileDeleted,
+    /// What a router that vanished wanted to delete stays closed for the hold: its order may be
+    /// late.
+    LateDeletions,
+    /// Where all slots are lent, a check that is left out calls loans back: without it nothing that
+    /// lies idle elsewhere is checked.
+    CallBack,
 }
 
 /// The rules in force.

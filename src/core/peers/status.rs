@@ -116,6 +116,11 @@ impl Peers {
         (self.links.values().map(|it| it.lent.len()).sum(), self.held.len())
     }
 
+    /// Instances and services that orders of routers which vanished may still end.
+    pub fn marks(&self) -> (usize, usize) {
+        (self.doomed.all().count(), self.closing.late.all().count())
+    }
+
     /// How often a member that was silent for two sessions was taken to owe nothing.
     pub fn unproven(&self) -> u64 {
         self.unproven

@@ -43,6 +43,8 @@ pub(super) struct Shared {
     pub(super) doomed: bool,
     /// What is lent of it is called back, and no more is lent.
     pub(super) recalled: bool,
+    /// Its check waits for a loan to come home.
+    pub(super) unchecked: bool,
     /// The scheduler knows it.
     pub(super) present: bool,
     /// What ran here when it was won, by another right.
@@ -158,6 +160,7 @@ impl Table {
             dying: false,
             doomed: false,
             recalled: false,
+            unchecked: false,
             present: true,
             inherited: 0,
             debt: 0,

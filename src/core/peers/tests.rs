@@ -1,5 +1,6 @@
 //! Single steps of the machine; whole worlds are `tests/sim/cluster`.
 
+mod checks;
 mod closing;
 
 use super::document::{Debts, Unreadable};

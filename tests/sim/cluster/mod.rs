@@ -3,9 +3,11 @@
 //!
 //! A world draws its size, load and troubles from a seed. Looked at all the while: no instance has
 //! more requests than its limit; at most one router may decide; no kill and no deletion takes a
-//! request; after all is healed nobody waits beside an idle slot for long, every lent slot comes
-//! home, and what was closed is open. What is excused is what the design excuses: requests that a router had in flight, or started, while it
-//! was out of ZooKeeper and cut from another router, or stopped by the kernel.
+//! request; after all is healed nobody waits beside an idle slot for long, what nobody uses is
+//! checked, every lent slot comes home, what was closed is open, and nothing is held any more for
+//! orders that cannot come. What is excused is what the design excuses: requests that a router had
+//! in flight, or started, while it was out of ZooKeeper and cut from another router, or stopped by
+//! the kernel.
 //!
 //! Of each kind some worlds are always run, those that once failed (`seeds.txt`), and fresh ones,
 //! whose seeds are printed. `WAITER_SEED=… WAITER_KIND=… cargo test --test sim -- clusters` replays

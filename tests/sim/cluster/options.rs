@@ -27,6 +27,9 @@ pub(super) enum Trouble {
     Stopped,
     /// A router that has lost ZooKeeper is alone with a newcomer who does not know it.
     Forgotten,
+    /// Several routers cannot reach ZooKeeper, for as long as each other, among them one that wants
+    /// to kill.
+    SeveralCut,
 }
 
 /// Worlds of one kind have these troubles.
@@ -61,6 +64,9 @@ pub(super) const KINDS: &[(&str, &[Trouble])] = &[
     ("isolated", &[Trouble::Isolated, Trouble::Join]),
     ("stopped", &[Trouble::Stopped, Trouble::Join, Trouble::Crash]),
     ("forgotten", &[Trouble::Forgotten]),
+    ("several cut", &[Trouble::SeveralCut, Trouble::Join]),
+    ("deletions", &[Trouble::Crash, Trouble::Join, Trouble::Stopped, Trouble::LinkCut]),
+    ("checks", &[Trouble::Join, Trouble::LinkCut]),
 ];
 
 /// A world's size, load and troubles. Times in milliseconds.
@@ -78,6 +84,9 @@ pub(super) struct Options {
     pub(super) load: f64,
     /// Troubles begin in this time; then all is healed, and looked at.
     pub(super) troubled: u64,
+    /// Deletions may be late, and instances are checked. (Older kinds are left as they were, so that
+    /// their seeds mean what they meant.)
+    pub(super) is_fuller: bool,
     pub(super) without: Option<Rule>,
 }
 
@@ -93,8 +102,10 @@ impl Options {
             balanced: chance.is(0.7),
             isolated: if chance.is(0.5) { Isolated::Serve } else { Isolated::Stop },
             session: 2000,
-            load: 0.3 + chance.share(),
+            // What is always in use is not deleted, nor ever idle.
+            load: if kind > 11 { 0.1 } else { 0.3 } + chance.share(),
             troubled: 24_000,
+            is_fuller: kind > 10,
             without,
         }
     }

@@ -47,6 +47,8 @@ pub(super) struct Orders {
     next: u64,
     deletion: Option<Deletion>,
     next_deletion: u64,
+    /// Deletions whose routers have ended, or are stopped: they come yet.
+    late: Vec<Deletion>,
 }
 
 /// The leader wants to delete a service.
@@ -57,6 +59,10 @@ struct Deletion {
     until: u64,
     /// When the order is carried out; none: not all have closed the service yet.
     at: Option<u64>,
+    /// When its router knows that it was not, and never will be.
+    over: u64,
+    /// Who knows of it, as of an order to kill.
+    known: BTreeSet<RouterId>,
 }
 
 impl Orders {
@@ -66,7 +72,19 @@ impl Orders {
 
     /// Whose order is under way and would be late.
     pub(super) fn late_leader(&self) -> Option<&RouterId> {
-        self.list.iter().find(|it| it.late && it.at.is_some()).map(|it| &it.leader)
+        let kill = self.list.iter().find(|it| it.late && it.at.is_some()).map(|it| &it.leader);
+        let late = self.deletion.iter().find(|it| it.at.is_some_and(|at| at > it.over));
+        kill.or_else(|| late.map(|it| &it.leader))
+    }
+
+    /// Who wants to kill something.
+    pub(super) fn kills(&self) -> impl Iterator<Item = &RouterId> {
+        self.list.iter().map(|it| &it.leader)
+    }
+
+    /// Who wants to delete something.
+    pub(super) fn deletes(&self) -> Option<&RouterId> {
+        self.deletion.as_ref().map(|it| &it.leader)
     }
 }
 
@@ -144,16 +162,23 @@ impl World {
         let routers = self.routers.values();
         let ripe = routers.filter(|it| it.is_registered && self.now >= it.since + HEARD * MS);
         let ripe: BTreeSet<RouterId> = ripe.map(|it| it.id.clone()).collect();
-        for it in self.orders.list.iter_mut().filter(|it| it.known.iter().any(|it| lives(&it))) {
-            it.known.extend(ripe.iter().cloned());
+        let kills = self.orders.list.iter_mut().map(|it| &mut it.known);
+        let deletions = self.orders.late.iter_mut().chain(&mut self.orders.deletion);
+        for known in kills.chain(deletions.map(|it| &mut it.known)) {
+            if known.iter().any(|it| lives(&it)) {
+                known.extend(ripe.iter().cloned());
+            }
         }
     }
 
     /// Whether a late order is not carried out: its leader lives, or nobody who lives can know of
     /// it, which no protocol helps.
     fn is_void(&self, order: &Order) -> bool {
-        let lives = |it: &RouterId| self.routers.contains_key(it);
-        lives(&order.leader) || !order.known.iter().any(lives)
+        self.routers.contains_key(&order.leader) || !self.is_known(&order.known)
+    }
+
+    fn is_known(&self, known: &BTreeSet<RouterId>) -> bool {
+        known.iter().any(|it| self.routers.contains_key(it))
     }
 
     /// Who may give an order now.
@@ -165,6 +190,7 @@ impl World {
 
     /// The leader wants to delete a service now and then; one that is deleted is created again.
     pub(super) fn deletions_turn(&mut self, asks: bool) {
+        self.late_deletions();
         if let Some(it) = self.orders.deletion.take() {
             self.orders.deletion = self.go_on_deleting(it);
         } else if asks && self.now >= self.orders.next_deletion {
@@ -174,24 +200,64 @@ impl World {
             let id = &self.scheduler.services[service].0;
             self.routers.get_mut(&leader).expect("it was just found").peers.delete(id);
             let until = self.now + CLOSE * MS;
-            self.orders.deletion = Some(Deletion { leader, service, until, at: None });
+            let known = BTreeSet::new();
+            let deletion = Deletion { leader, service, until, at: None, over: u64::MAX, known };
+            self.orders.deletion = Some(deletion);
         }
+    }
+
+    /// Orders that come when their routers have ended, or are stopped.
+    fn late_deletions(&mut self) {
+        for mut it in std::mem::take(&mut self.orders.late) {
+            // One that goes on has read what became of it; if nothing did, nothing will.
+            if self.is_awake(&it.leader) {
+                let id = self.scheduler.services[it.service].0.clone();
+                self.routers.get_mut(&it.leader).expect("it is awake").peers.delete_over(&id);
+                continue;
+            }
+            if it.at.is_some_and(|at| at <= self.now) {
+                it.at = None;
+                if self.is_known(&it.known) {
+                    self.delete(it.service);
+                }
+            }
+            if it.at.is_some() || self.routers.contains_key(&it.leader) {
+                self.orders.late.push(it);
+            }
+        }
+    }
+
+    fn is_awake(&self, id: &RouterId) -> bool {
+        self.routers.get(id).is_some_and(|it| self.now >= it.stopped)
     }
 
     fn go_on_deleting(&mut self, mut it: Deletion) -> Option<Deletion> {
         let id = self.scheduler.services[it.service].0.clone();
         if let Some(at) = it.at {
-            if at > self.now {
+            if at > it.over && !self.is_awake(&it.leader) {
+                self.orders.late.push(it);
+                return None;
+            }
+            if at.min(it.over) > self.now {
                 return Some(it);
             }
-            self.delete(it.service);
+            if at <= it.over {
+                self.delete(it.service);
+            }
         } else if self.leader().as_ref() == Some(&it.leader) {
             let router = &self.routers[&it.leader];
             let (time, now) = (Duration::from_millis(ORDER), Instant(self.now));
             let deadline = router.lease.order(time, 1, now);
             if let Some(deadline) = deadline.filter(|_| router.peers.may_delete(&id, now)) {
-                let span = (deadline.0 - self.now) / MS;
+                it.known = router.peers.members().1.map(|it| it.id.clone()).collect();
+                let late = if self.options.is_fuller && self.chance.is(0.5) { LATE } else { 0 };
+                let span = (deadline.0 - self.now) / MS + late;
                 it.at = Some(self.now + self.chance.below(span as usize) as u64 * MS);
+                // Proved by a read that was begun after the deadline.
+                it.over = deadline.0 + 100 * MS;
+                if late > 0 && self.now < self.options.troubled * MS {
+                    self.next_trouble = self.now + self.chance.below(1000) as u64 * MS;
+                }
                 return Some(it);
             }
         }

@@ -19,6 +19,10 @@ use waiter::core::world::{Member, Service};
 /// Tickets of the machine, as against those of requests.
 const PEERS: ShardId = ShardId(1);
 
+/// Time between two checks of an instance, and how long one takes, in milliseconds.
+const CHECK_EVERY: u64 = 400;
+const CHECK: u64 = 10;
+
 /// A service here.
 #[derive(Debug)]
 pub(super) struct Place {
@@ -58,6 +62,8 @@ pub(super) enum News {
     Consent(u64, InstanceId, bool),
     Began(u64, InstanceId),
     Ended(u64),
+    /// An instance is checked.
+    Checked(InstanceId),
 }
 
 /// A router.
@@ -83,6 +89,9 @@ pub(super) struct Router {
     /// Services that somebody wants to delete: what home is asked, or what it has answered.
     pub(super) closing: BTreeMap<ServiceId, Closing>,
     pub(super) news: Vec<News>,
+    /// When an instance is checked next, and the slots in which some are checked now.
+    next_checks: BTreeMap<InstanceId, u64>,
+    checks: Vec<(Seat, u64)>,
     session: u64,
     limits: Limits,
 }
@@ -123,6 +132,8 @@ impl Router {
             burials: BTreeSet::new(),
             closing: BTreeMap::new(),
             news: Vec::new(),
+            next_checks: BTreeMap::new(),
+            checks: Vec::new(),
             session: options.session,
             limits: Limits::PRODUCTION,
         }
@@ -201,6 +212,45 @@ impl Router {
             };
             self.closing.insert(service, next);
         }
+    }
+
+    /// Checks that were begun come to their end.
+    pub(super) fn end_checks(&mut self, now: u64) {
+        let over = self.checks.extract_if(.., |(_, end)| *end <= now);
+        let over: Vec<Seat> = over.map(|(seat, _)| seat).collect();
+        for seat in over {
+            let (at, slots) = (self.at(seat.service()), seat.slots().clone());
+            seat.release();
+            if slots.waiting.any() {
+                self.home(at, now, Reserver::look_again);
+            }
+        }
+    }
+
+    /// Checks what this router owns, where there is a slot for it.
+    pub(super) fn begin_checks(&mut self, now: u64) {
+        let mut due = Vec::new();
+        for place in &self.places {
+            for (id, it) in place.instances.iter().filter(|(id, _)| self.peers.checks(id)) {
+                let next = self.next_checks.entry(id.clone()).or_insert(now);
+                if *next <= now {
+                    *next = now + CHECK_EVERY * MS;
+                    due.push((id.clone(), it.clone(), place.id.clone(), place.slots.clone()));
+                }
+            }
+        }
+        for (id, instance, service, slots) in due {
+            if instance.word.take() {
+                self.check(Seat::new(service, instance, slots), now);
+            } else {
+                self.peers.unchecked(&id);
+            }
+        }
+    }
+
+    fn check(&mut self, seat: Seat, now: u64) {
+        self.news.push(News::Checked(seat.instance().id(seat.service())));
+        self.checks.push((seat, now + CHECK * MS));
     }
 
     /// A request arrives.
@@ -358,6 +408,7 @@ impl Router {
                 self.closing.remove(&service);
                 self.home(self.at(&service), now, Reserver::unlock_all);
             }
+            Effect::Check(seat) => self.check(seat, now),
             Effect::Spare(_) => {}
         }
     }
@@ -416,6 +467,7 @@ impl Router {
                 seat.release();
             }
         }
+        self.checks.into_iter().for_each(|(seat, _)| seat.release());
         self.peers.into_seats().for_each(Seat::release);
         numbers
     }

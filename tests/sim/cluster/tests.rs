@@ -158,7 +158,9 @@ missed!(loans_that_live_again_are_found, StaysDead, (0, 1), "over the limit");
 // borrower that does not hear of it for longer than the grace; `ListClosing` and `LockIsDebt` are
 // backed by what all members are told. Tests in `core/peers` play just these.
 missed!(orders_that_come_late_are_found, LateOrders, (1, 8), "a kill");
+missed!(deletions_that_come_late_are_found, LateDeletions, (12, 70), "a deletion");
+missed!(idle_loans_that_nobody_checks_are_found, CallBack, (12, 67), "not been checked");
 missed!(owning_after_registering_anew_is_found, Anew, (8, 71), "over the limit");
 missed!(going_on_after_a_stop_is_found, Away, (9, 7), "over the limit");
 missed!(services_that_open_by_themselves_are_found, ClosedIsShut, (0, 12), "a deletion");
-missed!(what_is_won_in_a_deletion_is_found, WonWhileDeleted, (2, 247), "a deletion");
+missed!(what_is_won_in_a_deletion_is_found, WonWhileDeleted, (12, 68), "a deletion");

@@ -2,13 +2,15 @@
 
 use super::MS;
 use super::options::Trouble;
-use super::world::World;
+use super::world::{HEALING, World};
 use std::collections::{BTreeMap, BTreeSet};
 use waiter::base::ids::{InstanceId, RouterId};
 use waiter::base::time::Instant;
 
 /// After healing nobody waits longer beside an idle slot, in milliseconds.
 pub(super) const IDLE_BESIDE_MAX: u64 = 1000;
+/// And nothing lies idle for longer without being checked.
+const UNCHECKED_MAX: u64 = 1500;
 
 #[derive(Debug)]
 struct Running {
@@ -25,6 +27,8 @@ pub(super) struct Watch {
     at: BTreeMap<u64, InstanceId>,
     /// Since when an instance has had room.
     idle_since: BTreeMap<InstanceId, u64>,
+    /// Since when nothing has run on an instance, or when it was last checked.
+    unused_since: BTreeMap<InstanceId, u64>,
 }
 
 impl Watch {
@@ -33,6 +37,11 @@ impl Watch {
         if let Some(id) = self.at.remove(&number) {
             self.running.entry(id).or_default().retain(|it| it.number != number);
         }
+    }
+
+    /// An instance is checked.
+    pub(super) fn checked(&mut self, id: InstanceId, now: u64) {
+        self.unused_since.insert(id, now);
     }
 
     /// These requests are excused.
@@ -130,7 +139,11 @@ impl World {
                 let free = running < limit && self.scheduler.is_settled(&id, self.now);
                 if !free || closes || self.orders.concern(&id) {
                     self.watch.idle_since.remove(&id);
+                    self.watch.unused_since.remove(&id);
                     continue;
+                }
+                if self.options.is_fuller {
+                    self.watch_checks(&id, running);
                 }
                 let since = *self.watch.idle_since.entry(id).or_insert(self.now);
                 idle.entry(at).and_modify(|it| *it = since.min(*it)).or_insert(since);
@@ -151,6 +164,21 @@ impl World {
         if longest.0 > IDLE_BESIDE_MAX {
             let (time, who) = longest;
             self.broken(&format!("{who} waits beside an idle slot for {time} ms"));
+        }
+    }
+
+    /// What is not used is checked.
+    fn watch_checks(&mut self, id: &InstanceId, running: usize) {
+        if running > 0 {
+            self.watch.unused_since.remove(id);
+            return;
+        }
+        // It was not looked at before all was healed.
+        let healed = (self.options.troubled + HEALING) * MS;
+        let since = *self.watch.unused_since.entry(id.clone()).or_insert(self.now);
+        let since = since.max(healed);
+        if self.now - since > UNCHECKED_MAX * MS {
+            self.broken(&format!("{id} is not used, and has not been checked for long"));
         }
     }
 
@@ -177,6 +205,9 @@ impl World {
             }
             if !router.closing.is_empty() {
                 left.insert(format!("{} keeps closed {:?}", router.id, router.closing));
+            }
+            if router.peers.marks() != (0, 0) {
+                left.insert(format!("{} keeps marks {:?}", router.id, router.peers.marks()));
             }
             if router.peers.loans() != (0, 0) {
                 left.insert(format!("{} has loans {:?}", router.id, router.peers.loans()));

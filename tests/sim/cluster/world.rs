@@ -18,7 +18,7 @@ const STEP: u64 = 5;
 const PATIENCE: u64 = 8000;
 /// After the troubles: all settles; it is looked at whether anybody waits in vain; nothing arrives
 /// any more, and everything comes home.
-const HEALING: u64 = 11_000;
+pub(super) const HEALING: u64 = 11_000;
 const LOOKED_AT: u64 = 3000;
 const DRAINING: u64 = 15_000;
 
@@ -67,7 +67,7 @@ pub(super) struct World {
     mail: BTreeMap<(u64, u64), Mail>,
     number: u64,
     next_arrival: u64,
-    next_trouble: u64,
+    pub(super) next_trouble: u64,
     zookeeper_up: u64,
     born: usize,
 }
@@ -271,6 +271,7 @@ impl World {
     /// Every router has a turn of its loop.
     fn turns(&mut self) {
         let ids: Vec<RouterId> = self.routers.keys().cloned().collect();
+        let is_over = self.now >= (self.options.troubled + HEALING + LOOKED_AT) * MS;
         for id in ids {
             self.excuse(&id);
             let now = self.now;
@@ -284,6 +285,10 @@ impl World {
             router.tell(now, act);
             self.figures.gave_up += router.end_requests(PATIENCE, now);
             router.homes_turn(now);
+            router.end_checks(now);
+            if self.options.is_fuller && !is_over {
+                router.begin_checks(now);
+            }
             router.tell_demand(now);
             if reaches {
                 for it in std::mem::take(&mut router.burials) {
@@ -330,6 +335,7 @@ impl World {
                     self.consented(id, order, &instance, given);
                 }
                 News::Began(number, instance) => self.began(id, number, instance),
+                News::Checked(instance) => self.watch.checked(instance, self.now),
                 News::Ended(number) => {
                     self.figures.served += 1;
                     self.watch.ended(number);
@@ -407,6 +413,10 @@ impl World {
             let leader = self.orders.late_leader().filter(|it| live.contains(it));
             victim = leader.cloned().unwrap_or(victim);
         }
+        if kind == Trouble::LinkCut && self.options.is_fuller && self.chance.is(0.6) {
+            let deletes = self.orders.deletes().filter(|it| live.contains(it));
+            victim = deletes.cloned().unwrap_or(victim);
+        }
         self.tell_trouble(kind, &victim, until);
         let router = self.routers.get_mut(&victim).expect("it lives");
         match kind {
@@ -423,6 +433,14 @@ impl World {
             }
             Trouble::Stopped => router.stopped = until,
             Trouble::ZooKeeperCut => router.cut_from_zookeeper = until,
+            Trouble::SeveralCut => {
+                router.cut_from_zookeeper = until;
+                let kills = self.orders.kills().filter(|it| live.contains(it)).cloned();
+                for other in kills.chain([live[(at + 1) % live.len()].clone()]) {
+                    let router = self.routers.get_mut(&other).expect("it lives");
+                    router.cut_from_zookeeper = until;
+                }
+            }
             Trouble::ZooKeeperDown => {
                 self.zookeeper.is_down = true;
                 self.zookeeper_up = until;

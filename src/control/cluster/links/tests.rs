@@ -75,7 +75,7 @@ fn each_hears_the_other_in_its_proven_name() {
     assert_eq!(until_heard(&b, ("a", &a), 2).as_str(), "b");
     let is_proven = |it: &Proven| it.frames.0 > 0 && it.frames.1 > 0 && it.bytes.0 > it.frames.0;
     until_shown(&a, |it| it.routers[0].link.as_ref().is_some_and(is_proven));
-    let counters = counters::Exchange::default();
+    let mut counters = counters::Exchange::default();
     assert!(counters.document(&RouterId::new("b")).is_none(), "nobody is a member");
 }
 

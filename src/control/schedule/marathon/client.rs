@@ -128,6 +128,11 @@ impl Client {
         self.lease.order(Right::Leader, self.deadline()).is_some()
     }
 
+    /// For how long this router is sure to be a member.
+    pub(super) fn member_for(&self) -> Duration {
+        (self.lease.is_member)()
+    }
+
     /// An answer begins within this time.
     pub(super) fn timeout(&self) -> Duration {
         self.ways.timeout

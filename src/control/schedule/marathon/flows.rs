@@ -12,7 +12,8 @@
 //! an app that is to be created again after [`STOPPING`]. Ours are those that we began, and those
 //! that do to this app alone what routers do: an earlier run of the router, or another one, began
 //! them. Where it is not known whether a call was heard, the app is read back; nothing is repeated
-//! blindly.
+//! blindly, but a deletion: while it is under way the app stays closed, and it is not given up
+//! before it is known that none of its calls will be heard any more.
 //!
 //! Everything here is told the time and asks through a function, so a test tells it any story.
 
@@ -34,6 +35,8 @@ pub(super) const STUCK: Duration = Duration::from_secs(60);
 pub(super) const STOPPING: Duration = Duration::from_secs(5 * 60);
 /// Where an app is created that is not there.
 const CREATE: &str = "/v2/apps";
+/// What may still be heard has no deadline yet.
+const NEVER: Instant = Instant(u64::MAX);
 /// Deployments remembered.
 const REMEMBERED_MAX: usize = 10_000;
 
@@ -98,16 +101,16 @@ pub(super) enum Outcome {
     NotNow(String),
     /// Nobody knows yet.
     Unknown(String),
-    /// Nobody knows what came of a kill.
+    /// Nobody knows what came of a kill, or of a deletion: it may be heard yet.
     Pending(Pending),
 }
 
-/// A kill of which nothing is known.
+/// A kill, or a deletion, of which nothing is known.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Pending {
     /// Why.
     pub(super) why: String,
-    /// Instances wanted before it.
+    /// Instances wanted before a kill.
     pub(super) wanted: u32,
 }
 
@@ -296,8 +299,7 @@ impl Flow<'_> {
             Write::Failed(outcome) => outcome,
             Write::Unknown(why) => {
                 // It may still be heard: that the instance is there says nothing yet.
-                let never = Instant(u64::MAX);
-                self.read_back(instance, Pending { why, wanted: app.instances }, never)
+                self.read_back(instance, Pending { why, wanted: app.instances }, NEVER)
             }
         }
     }
@@ -330,19 +332,27 @@ impl Flow<'_> {
             Answer::Said(200..=299, body) if self.deployments.begun(&body) => Outcome::Done,
             Answer::Said(200..=299, _) => Outcome::NotNow("no deployment began".into()),
             Answer::Said(status, body) if may_be_done(status) => {
-                self.deleted_after_all(service, said(status, &Trouble::read(&body).message))
+                let why = said(status, &Trouble::read(&body).message);
+                self.deleted_after_all(service, why, NEVER)
             }
             Answer::Said(status, body) => refusal(status, &body),
             Answer::Unheard(why) => Outcome::NotNow(why),
-            Answer::Unknown(why) => self.deleted_after_all(service, why),
+            Answer::Unknown(why) => self.deleted_after_all(service, why, NEVER),
         }
     }
 
-    fn deleted_after_all(&mut self, service: &ServiceId, why: String) -> Outcome {
+    /// Whether a deletion of which nothing is known came through. That it did not is known when the
+    /// app is there after `deadline`, as of a kill.
+    pub(super) fn deleted_after_all(
+        &mut self,
+        service: &ServiceId,
+        why: String,
+        deadline: Instant,
+    ) -> Outcome {
         match self.read(service) {
             Read::Absent => Outcome::Done,
-            Read::There(_) => Outcome::NotNow(why),
-            Read::Failed(_) => Outcome::Unknown(why),
+            Read::There(_) if self.now > deadline => Outcome::NotNow(why),
+            Read::There(_) | Read::Failed(_) => Outcome::Pending(Pending { why, wanted: 0 }),
         }
     }
 

@@ -20,7 +20,7 @@ const CREATE_PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration
 /// An order that was not carried out is answered after so long, so that the next try is not at
 /// once.
 const REST: Duration = Duration::from_secs(1);
-/// A kill of which nothing is known is read back for so long after its deadline.
+/// A kill, or a deletion, of which nothing is known is read back for so long after its deadline.
 const HOLD: Duration = Duration::from_secs(20);
 /// A count that does not fit is looked after within this time.
 const RECONCILE: Duration = Duration::from_secs(30);
@@ -45,15 +45,19 @@ struct Job {
     begun: Instant,
     /// What remains to be done.
     step: Step,
+    /// Deletions that were asked for so far may be carried out yet: until then.
+    unsure: Option<(Pending, Instant)>,
+    /// Until then this router is sure to have been a member ever since it was ordered.
+    member_until: Instant,
 }
 
 #[derive(Debug)]
 enum Step {
     Carry,
-    /// Nobody knows what came of a kill, which was heard by this deadline or never will be.
+    /// Nobody knows what came of it, which was heard by this deadline or never will be.
     ReadBack(Pending, Instant),
     /// All is said: only the answer waits.
-    Answer(String),
+    Answer(Result<(), String>),
 }
 
 /// What follows from an outcome.
@@ -108,7 +112,9 @@ impl<R: Fn(Report)> Worker<R> {
         if let Order::Delete(service) = &order {
             self.withdraw(service);
         }
-        let job = Job { order, tries: 0, begun: clock::now(), step: Step::Carry };
+        let (begun, step) = (clock::now(), Step::Carry);
+        let member_until = begun + self.client.member_for();
+        let job = Job { order, tries: 0, begun, step, unsure: None, member_until };
         self.put(job, Duration::ZERO);
     }
 
@@ -141,10 +147,20 @@ impl<R: Fn(Report)> Worker<R> {
     }
 
     fn step(&mut self, mut job: Job) {
-        if let Step::Answer(why) = job.step {
-            return (self.reports)(Report::Done(job.order, Err(Undone::NotNow(why))));
+        match job.step {
+            Step::Answer(Ok(())) => return self.answer(job.order, Ok(())),
+            Step::Answer(Err(why)) => {
+                return (self.reports)(Report::Done(job.order, Err(Undone::NotNow(why))));
+            }
+            Step::Carry | Step::ReadBack(..) => {}
         }
-        let outcome = self.carry_out(&job);
+        if self.waits_for_a_deletion(&job.order) {
+            return self.put(job, DELETE_PAUSE);
+        }
+        let outcome = match self.may_go_on(&mut job) {
+            true => self.carry_out(&job),
+            false => Outcome::Refused("this router may have been no member meanwhile".into()),
+        };
         job.tries += 1;
         let now = clock::now();
         let deadline = match job.step {
@@ -152,11 +168,50 @@ impl<R: Fn(Report)> Worker<R> {
             Step::Carry | Step::Answer(_) => now + self.client.deadline(),
         };
         let since = if matches!(outcome, Outcome::Pending(_)) { deadline } else { job.begun };
-        match next(&job.order, outcome, job.tries, now - since) {
+        if let (Outcome::Pending(pending), Order::Delete(_)) = (&outcome, &job.order) {
+            job.unsure = Some((pending.clone(), deadline));
+        }
+        let next = next(&job.order, outcome, job.tries, now - since);
+        let unsure = job.unsure.clone().filter(|(_, until)| now <= *until);
+        match (next, unsure) {
+            // Nothing begins anew, and nothing is given up, as long as one may be carried out.
+            (Next::Answer(Ok(())), Some((_, until))) => {
+                job.step = Step::Answer(Ok(()));
+                self.put(job, until - now);
+            }
+            (Next::Answer(Err(_)), Some((pending, until))) => {
+                job.step = Step::ReadBack(pending, until);
+                self.put(job, REST);
+            }
+            (next, _) => self.follow(job, next, deadline),
+        }
+    }
+
+    /// What is to be created waits until its deletion is over: one that comes late takes it along.
+    fn waits_for_a_deletion(&self, order: &Order) -> bool {
+        let Order::Create(description, _) = order else { return false };
+        let is_it = |it: &Job| matches!(&it.order, Order::Delete(id) if *id == description.id);
+        self.jobs.values().any(is_it)
+    }
+
+    /// A deletion is asked for again only if the others cannot have opened the service meanwhile:
+    /// it is closed as long as this router is a member, and wants it.
+    fn may_go_on(&self, job: &mut Job) -> bool {
+        let asks = matches!((&job.order, &job.step), (Order::Delete(_), Step::Carry));
+        let now = clock::now();
+        if asks && now > job.member_until {
+            return false;
+        }
+        job.member_until = job.member_until.max(now + self.client.member_for());
+        true
+    }
+
+    fn follow(&mut self, mut job: Job, next: Next, deadline: Instant) {
+        match next {
             Next::Answer(result) => self.answer(job.order, result),
             Next::AnswerLater(why) => {
                 self.note(Note::Touched(service_of(&job.order)));
-                job.step = Step::Answer(why);
+                job.step = Step::Answer(Err(why));
                 self.put(job, REST);
             }
             Next::Again(after) => self.put(job, after),
@@ -193,6 +248,9 @@ impl<R: Fn(Report)> Worker<R> {
                 flow.read_back(instance, pending.clone(), *deadline)
             }
             (Order::Kill(instance), _) => flow.kill(instance),
+            (Order::Delete(service), Step::ReadBack(pending, deadline)) => {
+                flow.deleted_after_all(service, pending.why.clone(), *deadline)
+            }
             (Order::Delete(service), _) => flow.delete(service),
             // Marathon's own health checks give up what does not become healthy in its grace; its
             // delays between launches hold only for those.
@@ -248,6 +306,7 @@ fn next(order: &Order, outcome: Outcome, tries: u32, age: Duration) -> Next {
     match (order, outcome) {
         (_, Done | Needless) => Next::Answer(Ok(())),
         (_, Refused(why)) => Next::Answer(Err(Undone::Refused(why))),
+        (Order::Delete(_), Pending(_)) if tries < DELETE_TRIES => Next::Again(delete_pause(tries)),
         (_, Pending(pending)) if age < HOLD => Next::ReadBack(pending),
         (_, Pending(pending)) => undone(pending.why),
         (Order::Create(..), Locked(why) | NotNow(why) | Unknown(why)) => {
@@ -257,13 +316,19 @@ fn next(order: &Order, outcome: Outcome, tries: u32, age: Duration) -> Next {
                 false => undone(why),
             }
         }
-        (Order::Delete(_), Locked(why) | NotNow(why) | Unknown(why)) => match tries {
-            DELETE_TRIES.. => undone(why),
-            _ => Next::Again(DELETE_PAUSE.mul_f64(1.5_f64.powi(tries.cast_signed() - 1))),
-        },
+        (Order::Delete(_), Locked(why) | NotNow(why) | Unknown(why)) => {
+            match tries < DELETE_TRIES && age < HOLD {
+                true => Next::Again(delete_pause(tries)),
+                false => undone(why),
+            }
+        }
         (Order::Kill(_), Locked(why) | NotNow(why) | Unknown(why)) => undone(why),
         (_, Locked(why) | NotNow(why) | Unknown(why)) => Next::AnswerLater(why),
     }
+}
+
+fn delete_pause(tries: u32) -> Duration {
+    DELETE_PAUSE.mul_f64(1.5_f64.powi(tries.cast_signed() - 1))
 }
 
 #[cfg(test)]
@@ -303,6 +368,9 @@ mod tests {
             (&delete, unknown(), 1, second, Next::Again(second / 5)),
             (&delete, unknown(), 2, second, Next::Again(3 * second / 10)),
             (&delete, unknown(), 5, second, failed("u")),
+            (&delete, Outcome::Pending(pending()), 1, second, Next::Again(second / 5)),
+            (&delete, Outcome::Pending(pending()), 5, second, Next::ReadBack(pending())),
+            (&delete, Outcome::Pending(pending()), 99, HOLD, failed("p")),
         ] {
             let text = format!("{order:?} {outcome:?} {tries} {age:?}");
             assert_eq!(next(order, outcome, tries, age), expected, "{text}");

@@ -106,6 +106,88 @@ fn who_wants_to_delete_is_heeded_as_long_as_it_is_heard() {
     assert!(effects.iter().any(|it| matches!(it, Effect::Reopen(_))));
 }
 
+/// What `a` gives out after these milliseconds, when `b` has vanished, which wanted to delete the
+/// service.
+fn limits_after_a_deleter(rules: Rules, looks: &[u64]) -> Vec<u16> {
+    let mut a = One::with(rules, "a", 1, 2);
+    a.view(1, &["a", "b"], at(0));
+    a.hear("b", Document { deleting: vec![service()], ..document(1, 1) }, at(1));
+    a.tick(at(2));
+    a.peers.closed(&service());
+    a.view(2, &["a"], at(10));
+    let mut before = 10;
+    let look = |until: &u64| {
+        a.ticks(before..*until);
+        before = *until;
+        a.limits()
+    };
+    looks.iter().map(look).collect()
+}
+
+#[test]
+fn what_a_router_wanted_to_delete_when_it_vanished_stays_closed_for_the_hold() {
+    // It is written off after the grace, and its order cannot come later than the hold.
+    let looks = [1000, 8000, 20_900, 21_500];
+    assert_eq!(limits_after_a_deleter(Rules::ALL, &looks), [0, 0, 0, 2]);
+    let open = limits_after_a_deleter(Rules::without(Rule::LateDeletions), &looks[1..]);
+    assert_eq!(open, [2, 2, 2]);
+}
+
+#[test]
+fn what_is_in_use_when_its_deleter_vanishes_was_not_deleted() {
+    let mut a = One::new("a", 1, 2);
+    a.view(1, &["a"], at(0));
+    a.tick(at(1));
+    assert!(a.instances[0].word.take());
+    a.view(2, &["a", "b"], at(2));
+    a.hear("b", Document { deleting: vec![service()], ..document(1, 2) }, at(3));
+    a.tick(at(4));
+    a.view(3, &["a"], at(10));
+    let effects = a.tick(at(11));
+    assert!(effects.iter().any(|it| matches!(it, Effect::Reopen(_))), "{effects:?}");
+    a.instances[0].word.release();
+}
+
+#[test]
+fn a_deletion_ends_when_its_router_says_so_though_it_has_vanished() {
+    let mut a = One::new("a", 1, 2);
+    a.view(1, &["a", "b"], at(0));
+    a.hear("b", Document { deleting: vec![service()], ..document(1, 1) }, at(1));
+    a.tick(at(2));
+    a.peers.closed(&service());
+    a.view(2, &["a"], at(10));
+    a.tick(at(11));
+    assert_eq!((a.limits(), a.peers.marks()), (0, (0, 1)));
+    a.hear("b", document(2, 2), at(20));
+    let effects = a.tick(at(21));
+    assert!(effects.iter().any(|it| matches!(it, Effect::Reopen(_))), "{effects:?}");
+    assert_eq!(a.peers.marks(), (0, 0));
+}
+
+#[test]
+fn a_newcomer_gives_nothing_out_of_what_others_state_to_be_closed() {
+    let closing = || vec![service()];
+    let mut c = One::new("c", 8, 1);
+    c.view(1, &["a", "c"], at(0)); // who wanted to delete it is gone already
+    c.hear("a", Document { closing: closing(), ..document(1, 1) }, at(1));
+    c.ticks(100..1000);
+    assert_eq!(c.limits(), 0);
+    // Now the one that knew has ended too.
+    c.view(2, &["c"], at(1000));
+    c.ticks(1000..20_000);
+    assert_eq!(c.limits(), 0);
+    c.ticks(20_000..24_000);
+    assert_eq!(c.limits(), 8);
+    // Had it opened the service before, it would have been given out at once.
+    let mut c = One::new("c", 8, 1);
+    c.view(1, &["a", "c"], at(0));
+    c.hear("a", Document { closing: closing(), ..document(1, 1) }, at(1));
+    c.ticks(100..1000);
+    c.hear("a", document(2, 1), at(1000));
+    c.tick(at(1001));
+    assert_eq!(usize::from(c.limits()), c.owned_by("c").len());
+}
+
 #[test]
 fn two_who_vanished_and_still_talk_keep_no_mark_alive() {
     let mut a = One::new("a", 1, 1);

@@ -292,11 +292,27 @@ fn an_app_that_is_not_there_is_deleted() {
     check(&[(DELETE, 404, HTML)], "not now");
     check(&[(DELETE, 404, r#"{"error":"no route"}"#)], "not now");
     check(&[(DELETE, 404, r#"{"message":7}"#)], "not now");
-    check(&[(DELETE, 503, ""), (READ, 200, APP)], "not now");
+    check(&[(DELETE, 503, ""), (READ, 200, APP)], "pending");
     check(&[(DELETE, 502, HTML), (READ, 404, ABSENT)], "done");
-    check(&[(DELETE, 504, ""), (READ, 504, "")], "unknown");
+    check(&[(DELETE, 504, ""), (READ, 504, "")], "pending");
+    check(&[(DELETE, 0, "-")], "not now");
     check(&[(DELETE, 0, "?"), (READ, 404, ABSENT)], "done");
-    check(&[(DELETE, 0, "?"), (READ, 200, APP)], "not now");
+    check(&[(DELETE, 0, "?"), (READ, 200, APP)], "pending");
+}
+
+#[test]
+fn a_deletion_of_which_nothing_is_known_failed_only_if_its_app_is_there_after_its_deadline() {
+    let check = |now, script: Script<'_>, expected| {
+        let mut told = Told { now: Instant(now), ..Told::new() };
+        let service = ServiceId::new("ws");
+        let outcome =
+            told.run(script, |flow| flow.deleted_after_all(&service, String::new(), Instant(7)));
+        is(&outcome, expected);
+    };
+    check(7, &[(READ, 200, APP)], "pending");
+    check(8, &[(READ, 200, APP)], "not now");
+    check(8, &[(READ, 502, HTML)], "pending");
+    check(7, &[(READ, 404, ABSENT)], "done");
 }
 
 #[test]
