@@ -63,7 +63,10 @@ impl<E: Engine> Shard<E> {
         if let Some((to, stream)) = self.exchanges[key].way(Side::Client)
             && let Some(client) = self.connections.get_mut(to)
         {
+            client.unsent += passed.queued as usize;
+            client.moved = self.now;
             client.say(|codec, _| codec.wrote_past(stream, given));
+            self.touch(to);
         }
         let Passed { taken, given, .. } = passed;
         self.tell(key, Event::Passed { taken, given });

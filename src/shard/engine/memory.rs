@@ -25,6 +25,8 @@ pub struct Memory {
     pub joined: Vec<(Link, u64)>,
     /// Bodies that are so long pass on by themselves, if any do.
     pub passes_from: Option<u64>,
+    /// How many did.
+    pub passings: usize,
     /// Lets no connection go, as a driver may that has something under way.
     pub clings: bool,
     outputs: Outputs,
@@ -132,6 +134,7 @@ impl Engine for Memory {
     fn pass(&mut self, from: Link, to: Link, bytes: u64) -> bool {
         assert!(self.links[from].passes.is_none() && self.links[from].pipe.is_empty());
         self.links[from].passes = Some((to, bytes));
+        self.passings += 1;
         true
     }
 

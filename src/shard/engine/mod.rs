@@ -52,9 +52,11 @@ pub enum Happening<'a> {
 pub struct Passed {
     /// Bytes that came.
     pub taken: u32,
-    /// Bytes that left.
+    /// Bytes that left, or are the last ones and were given to be sent: their `Sent` follows.
     pub given: u32,
-    /// All has passed, and the peer has said something beyond it.
+    /// Of these: to be sent.
+    pub queued: u32,
+    /// All has passed, and the peer has said something beyond it, or will say no more.
     pub surplus: bool,
 }
 

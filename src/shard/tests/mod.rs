@@ -2,6 +2,7 @@
 
 mod failures;
 mod messages;
+mod passing;
 mod peers;
 mod random;
 mod slots;

@@ -203,20 +203,23 @@ fn below(state: &mut u64, end: u64) -> u64 {
 
 #[test]
 fn random_worlds_lose_nothing() {
-    let (mut answered, mut travelled) = (0, 0);
+    let (mut answered, mut travelled, mut passed) = (0, 0, 0);
     for seed in 0..SEEDS {
         let played = std::panic::catch_unwind(|| {
             let mut play = Play::new(seed);
             for _ in 0..STEPS {
                 play.step();
             }
-            (play.finish(), play.world.travelled)
+            let passed = play.world.shards.iter().map(|it| it.engine.passings).sum::<usize>();
+            (play.finish(), play.world.travelled, passed)
         });
         let played = played.unwrap_or_else(|_| panic!("replay with seed {seed}"));
         answered += played.0;
         travelled += played.1;
+        passed += played.2;
     }
     println!("{answered} requests were answered, {travelled} connections changed shards");
     assert!(answered > 5 * SEEDS as usize, "too few: {answered}");
     assert!(travelled > SEEDS as usize, "too few: {travelled}");
+    assert!(passed > SEEDS as usize, "too few bodies passed by: {passed}");
 }

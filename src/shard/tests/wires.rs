@@ -9,25 +9,28 @@ use crate::shard::state::Shard;
 /// Moves what passes on past the shard: first into the pipe, then out of it.
 fn pass(shard: &mut Shard<Memory>, remote: &mut Remote, sip: usize, now: Instant) -> bool {
     let wire = shard.engine.wire(remote.link);
-    let Some((to, left)) = &mut wire.passes else { return false };
+    let Some((to, left)) = wire.passes else { return false };
     let mut passed = Passed::default();
     if wire.pipe.is_empty() {
-        let most = usize::try_from(*left).unwrap_or(usize::MAX);
+        let most = usize::try_from(left).unwrap_or(usize::MAX);
         let taken = most.min(sip).min(remote.send.len());
         wire.pipe.extend(remote.send.drain(..taken));
-        *left -= taken as u64;
+        wire.passes = Some((to, left - taken as u64));
         passed.taken = taken as u32;
     } else {
-        let (to, over) = (*to, *left == 0);
         let mut bytes = std::mem::take(&mut wire.pipe);
-        if over {
+        let target = shard.engine.wire(to);
+        assert!(target.shut.is_none(), "who is closed gets nothing");
+        if target.output.is_empty() {
+            passed.given = bytes.len() as u32;
+            target.output.append(&mut bytes);
+        }
+        let wire = shard.engine.wire(remote.link);
+        wire.pipe = bytes;
+        if passed.given > 0 && left == 0 {
             wire.passes = None;
             passed.surplus = !remote.send.is_empty() || remote.fin;
         }
-        passed.given = bytes.len() as u32;
-        let target = shard.engine.wire(to);
-        assert!(target.shut.is_none(), "who is closed gets nothing");
-        target.output.append(&mut bytes);
     }
     let moves = passed != Passed::default();
     if moves {

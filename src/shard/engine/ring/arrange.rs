@@ -20,7 +20,9 @@ impl Ring {
     /// Asks the kernel for all that has come to be wanted since the last turn.
     pub(super) fn flush(&mut self) {
         while let Some(link) = self.touched.pop() {
-            self.arrange(link);
+            if self.wires.get(link).is_some_and(|it| it.touched) {
+                self.arrange(link);
+            }
         }
         assert!(
             self.small.lent() + self.large.lent() == 0,

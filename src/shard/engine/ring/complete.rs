@@ -188,7 +188,7 @@ impl Ring {
     fn said_nothing(&mut self, link: Link, result: i32) -> Option<Event> {
         let wire = &mut self.wires[link];
         let tail = match -result {
-            0 => Tail::Ended,
+            0 if !wire.deaf => Tail::Ended, // else a send has got the error there was
             libc::ENOBUFS => {
                 // All are back when the turn ends.
                 wire.large = false;

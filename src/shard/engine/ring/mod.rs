@@ -228,7 +228,7 @@ impl Ring {
 
     /// Whether the last turn brought anything.
     pub fn was_idle(&self) -> bool {
-        self.done.is_empty()
+        self.done.is_empty() && self.ready.is_empty() && self.held.is_empty()
     }
 
     /// Wakes another shard through its ring; whether that can be done here.
@@ -270,7 +270,7 @@ impl Ring {
         let domain = socket2::Domain::for_address(address);
         let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
         socket.set_tcp_nodelay(true)?;
-        // An urgent byte is one like others: at its mark a splice would come to an end.
+        // So that an urgent byte ends what passes, where it would else never go on.
         socket.set_out_of_band_inline(true)?;
         Ok(socket)
     }

@@ -96,6 +96,7 @@ impl Ring {
         }
         self.turn(Duration::ZERO);
         if self.was_idle() {
+            self.pipes.rest();
             return true;
         }
         self.rises();

@@ -3,12 +3,14 @@
 //!
 //! A passing moves what it can each time its source is arranged: into the pipe, and out of it. It
 //! is arranged again when the source has more, when the target takes more, and when it was told
-//! of. What was given to the target to be sent goes first, in one piece with the first bytes where
-//! that can be.
+//! of; a pipe is filled once each time, so that others have their turn. What was given to the
+//! target to be sent goes first, in one piece with the first bytes where that can be.
 //!
 //! A splice waits where its sockets would, whatever its flags say, and what the ring is asked on a
 //! socket that never waits fails at once. So bytes are taken where some are known to be, and the
 //! target does not wait for the length of a call.
+//!
+//! An urgent byte, which no HTTP has, looks like the end: the response is cut there.
 //!
 //! Must hold: no call waits; the pipe is empty when it is lent; bytes leave in order, and none
 //! beyond those that were asked for are taken; nothing is received on the source meanwhile; of
@@ -19,20 +21,21 @@ use super::operation::{Op, Tag};
 use super::wire::{Phase, Receiving, Tail, Wire};
 use super::{Event, Feature, Ring};
 use crate::shard::engine::{Link, Passed};
+use rustix::buffer::spare_capacity;
 use rustix::io::{Errno, ioctl_fionbio, ioctl_fionread};
-use rustix::net::SendFlags;
-use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
+use rustix::net::{RecvFlags, SendFlags};
+use rustix::pipe::{
+    PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice,
+};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Pipes of a shard; more bodies than that at a time are copied.
 pub(super) const PIPES_MOST: usize = 64;
-/// Bytes in a pipe, if the kernel allows that; else it holds 64 KiB.
+/// Bytes in a pipe, if the kernel allows that, and what it must hold at least.
 pub(super) const PIPE_BYTES: usize = 256 << 10;
+const LEAST_BYTES: usize = 64 << 10;
 /// A shorter body costs less if it is copied.
 pub(super) const WORTH: u64 = 32 << 10;
-/// How often a pipe is filled before others have their turn.
-const ROUNDS: usize = 2;
-
 /// Bytes on their way from one connection to another.
 #[derive(Debug)]
 pub(super) struct Passing {
@@ -42,8 +45,6 @@ pub(super) struct Passing {
     left: u64,
     /// The kernel says that there is something to be taken, if only an end.
     woken: bool,
-    /// More bytes were there than were to be taken.
-    surplus: bool,
     /// Bytes in the pipe.
     pub(super) held: usize,
     pipe: Pipe,
@@ -64,6 +65,12 @@ pub(super) struct Pipes {
 }
 
 impl Pipes {
+    /// Closes those that nobody uses.
+    pub(super) fn rest(&mut self) {
+        self.made -= self.free.len();
+        self.free.clear();
+    }
+
     /// An empty pipe, unless there are too many, or no descriptors.
     fn lend(&mut self) -> Option<Box<Passing>> {
         if let Some(free) = self.free.pop() {
@@ -74,7 +81,7 @@ impl Pipes {
         }
         let pipe = Pipe::new().ok()?;
         self.made += 1;
-        Some(Box::new(Passing { to: None, left: 0, woken: false, surplus: false, held: 0, pipe }))
+        Some(Box::new(Passing { to: None, left: 0, woken: false, held: 0, pipe }))
     }
 
     fn take_back(&mut self, passing: Box<Passing>) {
@@ -89,8 +96,12 @@ impl Pipes {
 impl Pipe {
     fn new() -> rustix::io::Result<Self> {
         let (out, into) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        // A smaller one does as well, if slower.
-        let _ = fcntl_setpipe_size(&into, PIPE_BYTES);
+        // Beyond what one user may have without privileges, pipes hold two pages: less than pays.
+        if fcntl_setpipe_size(&into, PIPE_BYTES).is_err()
+            && fcntl_getpipe_size(&into)? < LEAST_BYTES
+        {
+            return Err(Errno::PERM);
+        }
         Ok(Self { out, into })
     }
 
@@ -108,7 +119,8 @@ pub(super) fn works() -> bool {
     let passes = || {
         let (near, far) = std::os::unix::net::UnixStream::pair().ok()?;
         rustix::io::write(&far, b"x").ok()?;
-        let pipe = Pipe::new().ok()?;
+        let (out, into) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
+        let pipe = Pipe { out, into };
         let filled = pipe.fill(&near, 1).ok()?;
         pipe.empty(&near, filled).ok()
     };
@@ -127,6 +139,7 @@ impl Ring {
             && source.tail.is_none()
             && source.is_flushed()
             && !source.sends
+            && !source.deaf
             && target.phase == Phase::Open
             && !target.deaf
             && target.fed_by.is_none()
@@ -139,7 +152,6 @@ impl Ring {
         passing.to = Some(to);
         passing.left = bytes;
         passing.woken = false;
-        passing.surplus = false;
         let source = &mut self.wires[from];
         source.passes = Some(passing);
         source.passed = true;
@@ -189,16 +201,15 @@ impl Ring {
     pub(super) fn pass_on(&mut self, from: Link) {
         let Some(mut passing) = self.wires[from].passes.take() else { return };
         let mut passed = Passed::default();
-        for _ in 0..ROUNDS {
-            let goes_on = self.take_in(from, &mut passing, &mut passed)
-                && self.give_out(&mut passing, &mut passed);
-            if !goes_on {
-                break;
-            }
+        if self.take_in(from, &mut passing, &mut passed) {
+            self.give_out(&mut passing, &mut passed);
+        }
+        if passing.left == 0 && passing.held > 0 {
+            self.queue_rest(&mut passing, &mut passed);
         }
         let over = passing.left == 0 && passing.held == 0;
         if over {
-            passed.surplus = passing.surplus;
+            passed.surplus = self.has_surplus(from);
             if let Some(to) = passing.to {
                 self.wires[to].fed_by = None;
             }
@@ -226,7 +237,6 @@ impl Ring {
             self.wait_for(from, libc::POLLIN | libc::POLLRDHUP);
             return false;
         }
-        passing.surplus = there > passing.left;
         let most = usize::try_from(passing.left).unwrap_or(PIPE_BYTES).min(PIPE_BYTES);
         // Where nothing is, it is an end or an error: most likely.
         let filled = if there > 0 {
@@ -253,12 +263,9 @@ impl Ring {
         false
     }
 
-    /// Empties the pipe; whether it is empty.
-    fn give_out(&mut self, passing: &mut Passing, passed: &mut Passed) -> bool {
-        let Some(to) = passing.to else { return false };
-        if passing.held == 0 || !self.can_take(to) {
-            return false;
-        }
+    /// Empties the pipe, as far as that goes.
+    fn give_out(&mut self, passing: &mut Passing, passed: &mut Passed) {
+        let Some(to) = passing.to.filter(|it| self.can_take(*it)) else { return };
         let given = self.without_waiting(to, |target| {
             let mut last = Ok(0);
             while passing.held > 0 {
@@ -270,7 +277,7 @@ impl Ring {
             last
         });
         match given {
-            Ok(1..) => return true,
+            Ok(1..) => {}
             Ok(0) | Err(Errno::AGAIN | Errno::INTR) => self.wait_for(to, libc::POLLOUT),
             Err(_) => {
                 let target = &mut self.wires[to];
@@ -280,7 +287,37 @@ impl Ring {
                 self.touch(to);
             }
         }
-        false
+    }
+
+    /// Gives the last bytes to be sent like others, so that nobody waits for a slow reader but the
+    /// memory they are in: no more than a pipe holds.
+    fn queue_rest(&mut self, passing: &mut Passing, passed: &mut Passed) {
+        let Some(to) = passing.to else { return };
+        let mut rest = self.outputs.lend();
+        rest.reserve(passing.held);
+        while passing.held > 0 {
+            let most = passing.held;
+            match rustix::io::read(&passing.pipe.out, spare_capacity(&mut rest)) {
+                Ok(bytes @ 1..) => {
+                    passing.held = most.checked_sub(bytes).expect("the pipe held them")
+                }
+                Err(Errno::INTR) => {}
+                other => unreachable!("a pipe that holds {most} bytes gave {other:?}"),
+            }
+        }
+        passed.given += count(rest.len());
+        passed.queued = count(rest.len());
+        self.wires[to].give(&mut rest);
+        self.outputs.take_back(rest);
+        self.stop_polling(to);
+        self.touch(to);
+    }
+
+    /// Whether the peer has said more than it was to say, or will say nothing more.
+    fn has_surplus(&self, from: Link) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let peeked = rustix::net::recv(self.wires[from].fd(), &mut [0_u8; 1][..], flags);
+        !matches!(peeked, Err(Errno::AGAIN))
     }
 
     /// Does something with a socket whose calls do not wait meanwhile.

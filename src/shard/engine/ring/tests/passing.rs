@@ -155,6 +155,40 @@ fn a_slow_reader_holds_no_more_than_a_pipe_and_the_sockets() {
 }
 
 #[test]
+fn the_last_bytes_wait_for_a_slow_reader_where_they_hold_nobody_up() {
+    let mut pair = Pair::new(probe().expect("io_uring is allowed"));
+    let target = pair.rig.ring.wires[pair.to].fd();
+    socket2::SockRef::from(&target).set_send_buffer_size(4096).expect("a socket");
+    let body = pattern(4 << 20);
+    let said = pair.says(body.clone());
+    assert!(pair.rig.ring.pass(pair.from, pair.to, body.len() as u64));
+    let mut first = vec![0; (4 << 20) - crate::shard::engine::ring::passing::PIPE_BYTES];
+    let reader = {
+        let mut client = pair.client.try_clone().expect("a clone");
+        std::thread::spawn(move || {
+            client.read_exact(&mut first).expect("it is sent");
+            first
+        })
+    };
+    let end = clock::now() + PATIENCE;
+    while pair.passed().1 < body.len() {
+        assert!(clock::now() < end, "all is given, though it is not read: {:?}", pair.passed());
+        pair.rig.turn();
+    }
+    let mut heard = reader.join().expect("it ends");
+    said.join().expect("it ends");
+    let all = &pair.rig.passed[&pair.from];
+    let queued: u32 = all.iter().map(|it| it.queued).sum();
+    assert!(queued > 0, "some of it could not leave");
+    let rest = reads(pair.client.try_clone().expect("a clone"), body.len() - heard.len());
+    let to = pair.to;
+    pair.rig.until("the rest leaves", |it| it.sent.get(&to) == Some(&(queued as usize)));
+    heard.extend(rest.join().expect("it ends"));
+    assert!(heard == body, "in order");
+    pair.end();
+}
+
+#[test]
 fn a_source_that_ends_early_is_told_of_behind_what_it_said() {
     let mut pair = Pair::new(probe().expect("io_uring is allowed"));
     let body = pattern(BODY);
