@@ -17,13 +17,17 @@ const LINGER_BYTES: usize = 256 << 10;
 const HEAD_BYTES: usize = 2 << 10;
 
 impl Ring {
-    /// Asks the kernel for all that has come to be wanted since the last turn.
+    /// Asks the kernel for all that has come to be wanted since the last turn; who came first is
+    /// asked about first, for that is the order in which requests are read.
     pub(super) fn flush(&mut self) {
-        while let Some(link) = self.touched.pop() {
+        let mut at = 0;
+        while let Some(link) = self.touched.get(at).copied() {
+            at += 1;
             if self.wires.get(link).is_some_and(|it| it.touched) {
                 self.arrange(link);
             }
         }
+        self.touched.clear();
         assert!(
             self.small.lent() + self.large.lent() == 0,
             "buffers are back before the turn ends"
@@ -174,7 +178,7 @@ impl Ring {
         let wire = &mut self.wires[link];
         if wire.deaf && wire.receiving == Receiving::No && wire.tail.is_none() {
             wire.tail = Some(Tail::Broken);
-            self.held.push(link);
+            self.held.push_back(link);
         }
     }
 

@@ -27,7 +27,7 @@ impl Ring {
                 return event;
             }
         }
-        while let Some(link) = self.held.pop() {
+        while let Some(link) = self.held.pop_front() {
             let event = self.kept(link);
             if event.is_some() {
                 return event;
@@ -89,7 +89,7 @@ impl Ring {
     /// A link that has no socket at all: told of as one that cannot be opened.
     pub(super) fn unconnected(&mut self) -> Link {
         let link = self.wires.insert(Wire::new(None, Phase::Opening));
-        self.held.push(link);
+        self.held.push_back(link);
         link
     }
 
@@ -161,13 +161,13 @@ impl Ring {
         match wire.phase {
             Phase::Open if wire.room == 0 || wire.has_spill() => {
                 wire.keep(bytes);
-                self.held.push(link);
+                self.held.push_back(link);
             }
             Phase::Open => {
                 if bytes.len() > wire.room {
                     wire.keep(&bytes[wire.room..]);
                     lent.truncate(wire.room);
-                    self.held.push(link);
+                    self.held.push_back(link);
                 }
                 return Some(Event::Received(link, lent));
             }
@@ -218,7 +218,7 @@ impl Ring {
         }
         if wire.has_spill() {
             let bytes = wire.kept()?; // room is told of by `receive`
-            self.held.push(link);
+            self.held.push_back(link);
             self.touch(link);
             return Some(Event::Kept(link, bytes));
         }

@@ -115,7 +115,7 @@ pub struct Ring {
     acceptors: Vec<Acceptor>,
     touched: Vec<Link>,
     /// Have something to tell without a completion.
-    held: Vec<Link>,
+    held: VecDeque<Link>,
     /// To be told before what the kernel says next.
     ready: VecDeque<(Link, Event)>,
     /// Nothing is due on them; the oldest first.
@@ -165,7 +165,7 @@ impl Ring {
             wires: SlotMap::with_key(),
             acceptors: Vec::new(),
             touched: Vec::new(),
-            held: Vec::new(),
+            held: VecDeque::new(),
             ready: VecDeque::new(),
             quiet: VecDeque::new(),
             flushing: VecDeque::new(),
@@ -338,7 +338,7 @@ impl Engine for Ring {
             return;
         }
         if bytes > 0 && !wire.spill.is_empty() {
-            self.held.push(link);
+            self.held.push_back(link);
         }
         self.touch(link);
     }

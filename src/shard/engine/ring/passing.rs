@@ -259,7 +259,7 @@ impl Ring {
             Err(_) => Tail::Broken,
         };
         self.wires[from].tail = Some(tail);
-        self.held.push(from);
+        self.held.push_back(from);
         false
     }
 

@@ -33,6 +33,8 @@ struct Rig {
     came: HashMap<Link, Vec<u8>>,
     sent: HashMap<Link, usize>,
     passed: HashMap<Link, Vec<Passed>>,
+    /// In which order links said something for the first time.
+    first: Vec<Link>,
     /// Room given anew after each piece, if any.
     room: usize,
     due: Due,
@@ -76,6 +78,7 @@ impl Rig {
             came: HashMap::new(),
             sent: HashMap::new(),
             passed: HashMap::new(),
+            first: Vec::new(),
             room: 1 << 20,
             due: Due::Message,
         }
@@ -106,6 +109,9 @@ impl Rig {
             }
             Event::Received(link, mut lent) => {
                 assert!(lent.bytes().len() <= self.room, "no more than the room");
+                if !self.came.contains_key(&link) {
+                    self.first.push(link);
+                }
                 self.came.entry(link).or_default().extend_from_slice(lent.bytes());
                 self.ring.give_back(lent);
             }
@@ -213,6 +219,23 @@ fn no_more_comes_than_there_is_room_for_and_the_rest_comes_later_in_order() {
             assert_eq!(rig.came[&link], said);
             rig.end(&[link]);
         }
+    }
+}
+
+#[test]
+fn who_came_first_is_heard_first() {
+    for features in sets() {
+        let mut rig = Rig::new(features);
+        let connect = |_| {
+            let mut client = TcpStream::connect(rig.address).expect("it listens");
+            client.write_all(b"me").expect("it fits into the kernel");
+            client
+        };
+        let clients: Vec<TcpStream> = (0..SMALL_COUNT).map(connect).collect();
+        rig.until("all are heard", |it| it.first.len() == clients.len());
+        assert_eq!(rig.first, rig.accepted, "{features}");
+        let links = rig.accepted.clone();
+        rig.end(&links);
     }
 }
 
