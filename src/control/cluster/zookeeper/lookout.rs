@@ -34,7 +34,7 @@ pub(super) struct Found {
     pub(super) members: Vec<Member>,
     /// Who is registered and is not proved to be a router of this cluster.
     pub(super) strangers: Vec<Member>,
-    /// Those of whom something should prove it and does not, the first first, by when they were made.
+    /// Those of whom something should prove it and does not, and when they were made.
     pub(super) refuted: BTreeSet<(i64, RouterId)>,
     /// This router's node.
     pub(super) own: Option<Stat>,

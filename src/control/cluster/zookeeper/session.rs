@@ -234,9 +234,9 @@ impl Keeper {
         Ok(true)
     }
 
-    /// The control loop hears of the session when there is use for it: before this router registers,
-    /// and whenever it has another length. What was proved by the former is void then, also of the
-    /// same session.
+    /// The control loop hears of the session when there is use for it: before this router
+    /// registers, and whenever it has another length. What was proved by the former is void then,
+    /// also of the same session.
     fn tell_granted(&mut self, granted: Granted) {
         if self.told.replace(granted) != Some(granted) {
             (self.say)(Said::Granted(granted.length));
