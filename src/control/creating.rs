@@ -157,9 +157,12 @@ impl Plane {
     }
 }
 
+/// How a service is left alone that a scheduler did not take.
+type Rest = fn(&mut Refusal, Instant);
+
 /// What a scheduler has said, where it said no, and how it is left alone then: what it declined for
 /// long may well do now.
-fn said_no(why: Undone) -> Option<(String, fn(&mut Refusal, Instant))> {
+fn said_no(why: Undone) -> Option<(String, Rest)> {
     match why {
         Undone::Refused(why) => Some((why, Refusal::again)),
         Undone::Declined(why) => Some((why, Refusal::once)),
