@@ -49,6 +49,12 @@ impl Refusal {
         let (first, longest) = REST;
         self.until = now + (first * 2_u32.pow(self.count.min(8) - 1)).min(longest);
     }
+
+    /// It was declined, and counts for nothing. Whoever waits must hear why before it is asked for
+    /// again.
+    fn once(&mut self, now: Instant) {
+        self.until = self.until.max(now + REST.0);
+    }
 }
 
 impl Plane {
@@ -102,16 +108,15 @@ impl Plane {
         if self.aggregator.state(id).is_some() {
             return; // it is listed meanwhile, whoever made it
         }
-        match why {
-            Undone::Refused(why) if wanted && self.runner(id) == Some(Runner::Marathon) => {
-                self.refusals.entry(id.clone()).or_default().again(now);
-                let error = DeploymentError::Refused(why.into());
-                self.shelf.refused(description, &error);
-                self.publisher.refuse(description, error);
-            }
+        let is_answered = wanted && self.runner(id) == Some(Runner::Marathon);
+        let Some((why, rest)) = said_no(why).filter(|_| is_answered) else {
             // Nobody has said no: whoever waits for it asks again, as long as he waits.
-            Undone::Refused(_) | Undone::NotNow(_) => self.publisher.remove(id),
-        }
+            return self.publisher.remove(id);
+        };
+        rest(self.refusals.entry(id.clone()).or_default(), now);
+        let error = DeploymentError::Refused(why.into());
+        self.shelf.refused(description, &error);
+        self.publisher.refuse(description, error);
     }
 
     /// This scheduler has answered, and is believed: what it was told to create is among what it
@@ -149,6 +154,19 @@ impl Plane {
             }
             now < it.until + FORGOTTEN
         });
+    }
+}
+
+/// How a service is left alone that a scheduler did not take.
+type Rest = fn(&mut Refusal, Instant);
+
+/// What a scheduler has said, where it said no, and how it is left alone then: what it declined for
+/// long may well do now.
+fn said_no(why: Undone) -> Option<(String, Rest)> {
+    match why {
+        Undone::Refused(why) => Some((why, Refusal::again)),
+        Undone::Declined(why) => Some((why, Refusal::once)),
+        Undone::NotNow(_) => None,
     }
 }
 
@@ -205,5 +223,19 @@ mod tests {
         let rests: Vec<u64> = rests.collect();
         assert_eq!(rests[..7], [1, 2, 4, 8, 16, 30, 30]);
         assert!(rests[7..].iter().all(|it| *it == 30));
+    }
+
+    #[test]
+    fn what_a_scheduler_says_is_told_and_its_silence_is_not() {
+        let now = Instant(0) + Duration::from_secs(100);
+        let told = |why: Undone, times: usize| {
+            let (why, rest) = said_no(why)?;
+            let mut refusal = Refusal::default();
+            (0..times).for_each(|_| rest(&mut refusal, now));
+            Some((why, (refusal.until - now).as_secs()))
+        };
+        assert_eq!(told(Undone::Refused("r".into()), 3), Some(("r".into(), 4)));
+        assert_eq!(told(Undone::Declined("d".into()), 3), Some(("d".into(), 1)), "no less often");
+        assert_eq!(told(Undone::NotNow("n".into()), 3), None);
     }
 }

@@ -263,14 +263,14 @@ impl Plane {
             Report::Listing(runner, mut facts) => {
                 self.left(runner, |id| facts.iter().any(|it| it.id == *id));
                 self.listed(runner, &mut facts);
-                self.meet(runner, (&facts, &[]), true, now);
+                self.meet(runner, (&facts, &[]), now);
                 self.shelf.heard(date);
                 self.aggregator.listed(runner, facts, date);
             }
             Report::Changes(runner, mut facts, gone) => {
                 self.left(runner, |id| !gone.contains(id));
                 self.listed(runner, &mut facts);
-                self.meet(runner, (&facts, &gone), false, now);
+                self.meet(runner, (&facts, &gone), now);
                 self.aggregator.changed(runner, facts, &gone, date);
             }
             Report::View(runner, view) => self.seen(runner, view, now),

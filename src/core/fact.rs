@@ -259,6 +259,8 @@ pub enum Report {
 pub enum Undone {
     /// The scheduler refuses it, and would again.
     Refused(String),
+    /// The scheduler has said for long, again and again, why it cannot be carried out now.
+    Declined(String),
     /// It could not be carried out this time, or nobody knows whether it was.
     NotNow(String),
 }
@@ -267,7 +269,7 @@ impl Undone {
     /// The words.
     pub fn why(&self) -> &str {
         match self {
-            Self::Refused(why) | Self::NotNow(why) => why,
+            Self::Refused(why) | Self::Declined(why) | Self::NotNow(why) => why,
         }
     }
 }

@@ -1,68 +1,22 @@
-//! Routers that know different secrets and begin at the same time: one of them serves.
+//! Routers that know different secrets: one of them serves, whenever they begin.
 
 use crate::stage::{
-    Ensemble, Instance, PATIENCE, Request, Router, SESSION, fronted, now, pause_until, until,
+    Ensemble, Instance, PATIENCE, Request, Router, SESSION, Told, fronted, now, pause_until, until,
 };
-use std::sync::mpsc::{Receiver, SyncSender, channel};
-use waiter::base::ids::RouterId;
+use std::sync::mpsc::SyncSender;
+use waiter::control::cluster::Ask;
+use waiter::control::cluster::zookeeper::Client;
 use waiter::control::cluster::zookeeper::client::Verbs;
-use waiter::control::cluster::zookeeper::{Client, Session, Settings};
-use waiter::control::cluster::{Ask, Said, Seen};
 use waiter::core::peers::Member;
-use waiter::wire::peer::Secret;
 
+const SECRET: &str = "the secret of the cluster";
 const OTHER: &str = "another secret, as long";
-
-/// What the session of one router has said so far; it may register when the test says so.
-struct Told {
-    session: Session,
-    said: Receiver<Said>,
-    seen: Option<Box<Seen>>,
-    lost: Option<String>,
-}
-
-impl Told {
-    fn begin(ensemble: &Ensemble, id: &str, secret: &str) -> Self {
-        let settings = Settings {
-            servers: ensemble.places().split(',').map(str::to_owned).collect(),
-            session: SESSION,
-            base: "/waiter".to_owned(),
-            cluster: "c".to_owned(),
-            secret: Secret::new(secret.as_bytes()).expect("long enough"),
-        };
-        let me = Member { id: RouterId::new(id), address: "127.0.0.1:1".into(), since: 1 };
-        let (say, said) = channel();
-        let say = Box::new(move |it| drop(say.send(it)));
-        let session = Session::start(settings, me, say).expect("a thread");
-        Self { session, said, seen: None, lost: None }
-    }
-
-    /// Hears what it says until it is about to register: the way to let it.
-    fn registers(&mut self) -> SyncSender<()> {
-        until("it is about to register", PATIENCE, || self.hear())
-    }
-
-    fn hear(&mut self) -> Option<SyncSender<()>> {
-        for said in self.said.try_iter() {
-            match said {
-                Said::Registering(may) => return Some(may),
-                Said::Seen(seen) => self.seen = Some(seen),
-                Said::Lost(why, heard) => {
-                    let _ = heard.send(()); // it may have given up waiting
-                    self.lost = Some(why);
-                }
-                Said::Granted(_) | Said::Left => {}
-            }
-        }
-        None
-    }
-}
 
 #[test]
 fn of_two_that_register_at_the_same_moment_the_first_stays() {
     let ensemble = Ensemble::start(1);
-    let mut both = [("a", "the secret of the cluster"), ("b", OTHER)]
-        .map(|(id, secret)| Told::begin(&ensemble, id, secret));
+    let mut both = [("a", SECRET), ("b", OTHER)]
+        .map(|(id, secret)| Told::begin(&ensemble, id, secret, SESSION));
     // Each has looked, and seen nobody, before any is registered.
     let may: Vec<SyncSender<()>> = both.iter_mut().map(Told::registers).collect();
     for it in may {
@@ -96,11 +50,62 @@ fn of_two_that_register_at_the_same_moment_the_first_stays() {
         let names = client.children(&path).expect("listed");
         assert_eq!(names.len(), 1, "{path}: {names:?}");
     }
-    for it in both {
-        it.session.asks.send(Ask::Leave).expect("it runs");
-        it.session.asks.send(Ask::End).expect("it runs");
-        it.session.thread.join().expect("it ends");
-    }
+    both.into_iter().for_each(Told::end);
+}
+
+#[test]
+fn who_was_refused_takes_the_place_of_the_other_only_when_that_one_has_left_for_good() {
+    let ensemble = Ensemble::start(1);
+    let mut client = Client::new(vec![ensemble.places()], SESSION);
+    let mut a = Told::begin(&ensemble, "a", SECRET, SESSION);
+    a.joins();
+    let [mut b, mut c] = ["b", "c"].map(|id| Told::begin(&ensemble, id, OTHER, SESSION));
+    let refused = |it: &mut Told, word: &str| {
+        until(word, PATIENCE, || {
+            assert!(it.hear().is_none(), "it registers");
+            it.lost.as_ref().is_some_and(|why| why.contains(word)).then_some(())
+        });
+    };
+    refused(&mut b, "registered in");
+    refused(&mut c, "registered in");
+
+    // One that was refused and is to end leaves nothing, and has seen nothing.
+    c.session.asks.send(Ask::Leave).expect("it runs");
+    until("it has left", PATIENCE, || {
+        assert!(c.hear().is_none(), "it registers");
+        c.has_left.then_some(())
+    });
+    pause_until(now() + SESSION / 2);
+    assert!(c.hear().is_none() && c.seen.is_none());
+    assert_eq!(client.children("/waiter/roster/c"), Ok(vec!["a".to_owned()]));
+    c.end();
+
+    // The other's node is gone for a while, as when its session has expired.
+    client.delete("/waiter/discovery-v2-v2/c/a", None).expect("it was there");
+    let may = a.registers();
+    refused(&mut b, "delete /waiter/roster/c/a");
+    pause_until(now() + SESSION);
+    assert!(b.hear().is_none(), "the other comes back");
+    a.seen = None;
+    may.send(()).expect("it waits");
+    until("it is back, on another session", PATIENCE, || {
+        if let Some(may) = a.hear() {
+            may.send(()).expect("it waits");
+        }
+        a.seen.is_some().then_some(())
+    });
+    refused(&mut b, "registered in");
+    assert!(b.granted.is_empty(), "nobody was told of a session that is of no use");
+
+    // It ends, and may be begun anew.
+    let ended = now();
+    a.end();
+    let may = b.registers();
+    assert!(now() - ended >= SESSION * 2);
+    may.send(()).expect("it waits");
+    b.sees();
+    assert_eq!(b.granted, [SESSION], "said once");
+    b.end();
 }
 
 #[test]

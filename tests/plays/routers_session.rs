@@ -2,7 +2,7 @@
 //! servers that go and come, silence; and that a Curator of the JVM sees what it should.
 
 use crate::stage::{
-    Connection, Curator, Ensemble, Flow, Hold, Instance, PATIENCE, Request, Router, SESSION,
+    Connection, Curator, Ensemble, Flow, Hold, Instance, PATIENCE, Request, Router, SESSION, Told,
     fronted, now, pause_until, until, until_members,
 };
 use std::fs;
@@ -263,6 +263,33 @@ fn a_session_outlives_every_server_restarted_in_turn() {
     pause_until(now() + SESSION);
     until_members(&[&routers[0]]);
     assert_eq!(epoch(&routers[0]), before, "nobody had to register anew");
+}
+
+#[test]
+fn a_session_that_is_suddenly_far_shorter_is_kept() {
+    let (long, short) = (Duration::from_secs(60), Duration::from_secs(3));
+    let mut ensemble = Ensemble::start(1);
+    ensemble.kill(0);
+    ensemble.bound_sessions(0, long);
+    ensemble.begin(0);
+    ensemble.until_serving(0);
+    let mut router = Told::begin(&ensemble, "a", "the secret of the cluster", long);
+    router.joins();
+    assert_eq!(router.granted, [long]);
+    // Right after a look: the next is due in ten seconds.
+    ensemble.kill(0);
+    ensemble.bound_sessions(0, short);
+    ensemble.begin(0);
+    ensemble.until_serving(0);
+    router.seen = None;
+    until("it looks again, and says how long it is", PATIENCE, || {
+        assert!(router.hear().is_none(), "it registers again");
+        (router.granted == [long, short] && router.seen.is_some()).then_some(())
+    });
+    pause_until(now() + short * 2);
+    assert!(router.hear().is_none(), "it registers again");
+    assert_eq!((router.lost.as_ref(), &router.granted[..]), (None, &[long, short][..]));
+    router.end();
 }
 
 #[test]

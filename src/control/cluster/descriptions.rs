@@ -12,7 +12,6 @@ use crate::control::store::{Keep, Listing};
 use crate::core::fact::{Runner, ServiceFact};
 use crate::core::service::Description;
 use crate::mesh::clock;
-use std::collections::HashSet;
 use std::sync::Arc;
 
 /// A description that was not found is looked for again after this, which doubles, and at the most.
@@ -73,23 +72,16 @@ impl Plane {
         }
     }
 
-    /// A scheduler lists these; those that are not described are looked for. `whole`: it lists no
-    /// others.
+    /// What a scheduler lists has changed; what is not described is looked for.
     pub(in crate::control) fn meet(
         &mut self,
         runner: Runner,
         (facts, gone): (&[ServiceFact], &[ServiceId]),
-        whole: bool,
         now: Instant,
     ) {
         let Some(cluster) = self.cluster.as_mut().filter(|_| runner == Runner::Marathon) else {
             return;
         };
-        if whole {
-            let listed: HashSet<&ServiceId> = facts.iter().map(|it| &it.id).collect();
-            cluster.strangers.retain(|id, _| listed.contains(id));
-            cluster.said_crowd = None;
-        }
         gone.iter().for_each(|id| {
             cluster.strangers.remove(id);
         });
@@ -105,7 +97,11 @@ impl Plane {
             } else if cluster.said_crowd.is_none_or(|at| now - at >= SAY_CROWD_EVERY) {
                 cluster.said_crowd = Some(now);
                 let first = fact.id.as_str();
-                tracing::warn!(first, "too many services without a description; some are left out");
+                tracing::warn!(
+                    first,
+                    "too many services without a description; some are left out, and no stored \
+                     description is removed until this router is started again"
+                );
             }
         }
     }

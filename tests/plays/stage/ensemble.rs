@@ -80,6 +80,16 @@ impl Ensemble {
         fs::write(home.join("log4j.properties"), log).expect("written");
     }
 
+    /// From its next beginning on, a server grants no session longer than this.
+    pub(crate) fn bound_sessions(&self, at: usize, longest: Duration) {
+        let file = self.home(at).join("zoo.cfg");
+        let said = fs::read_to_string(&file).expect("it was written");
+        let bound = format!("maxSessionTimeout={}", longest.as_millis());
+        let lines = said.lines().filter(|it| !it.starts_with("maxSessionTimeout"));
+        let lines: Vec<&str> = lines.chain([bound.as_str()]).collect();
+        fs::write(file, lines.join("\n")).expect("written");
+    }
+
     /// Starts a server that does not run.
     pub(crate) fn begin(&mut self, at: usize) {
         let home = self.home(at);

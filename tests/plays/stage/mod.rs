@@ -12,6 +12,7 @@ mod process;
 mod request;
 mod router;
 mod service;
+mod told;
 mod wait;
 mod wave;
 
@@ -27,5 +28,6 @@ pub(crate) use process::{Process, end_at_once, exists};
 pub(crate) use request::Request;
 pub(crate) use router::{Router, complaint, complaint_through, data_dir, metric_at};
 pub(crate) use service::Service;
+pub(crate) use told::Told;
 pub(crate) use wait::{PATIENCE, now, pause_until, until, within};
 pub(crate) use wave::{at_once, wave};

@@ -167,6 +167,11 @@ impl Client {
         Ok(granted)
     }
 
+    /// The session at hand as it is granted now, if there is one that goes on.
+    pub fn granted(&self) -> Option<Granted> {
+        self.life.as_ref().filter(|it| it.is_whole()).map(Generation::granted)
+    }
+
     /// The server that is talked to.
     pub fn server(&self) -> String {
         self.life.as_ref().map(Generation::server).unwrap_or_default()
@@ -356,12 +361,12 @@ mod tests {
         Ok(())
     }
 
-    /// Asks until it is answered.
-    fn ask(client: &mut Client) {
+    /// Looks until something is so.
+    fn until(what: &str, mut is_so: impl FnMut() -> bool) {
         let end = clock::now() + Duration::from_secs(10);
-        while let Err(error) = client.get("/") {
-            assert!(clock::now() < end, "{error}");
-            std::thread::sleep(Duration::from_millis(10));
+        while !is_so() {
+            assert!(clock::now() < end, "waited in vain: {what}");
+            std::thread::sleep(Duration::from_millis(4)); // between two looks
         }
     }
 
@@ -372,12 +377,13 @@ mod tests {
         let granted = |id, millis| Granted { id, length: Duration::from_millis(millis) };
         assert_eq!(client.session(), Ok(granted(7, 4000)));
         let mut lengths = Vec::new();
-        while lengths.last() != Some(&5000) {
+        until("the third server grants it", || {
             client.get("/").expect("it goes on with the session, wherever that is");
             let it = client.session().expect("the same");
             assert_eq!(it.id, 7);
             lengths.push(it.length.as_millis());
-        }
+            it.length.as_millis() == 5000
+        });
         lengths.dedup();
         assert_eq!(lengths, [4000, 3000, 5000]);
         assert_eq!(asked.try_iter().collect::<Vec<_>>(), [0, 7, 7], "no other was begun");
@@ -389,17 +395,11 @@ mod tests {
         let mut client = Client::new(vec![place], Duration::from_secs(4));
         assert_eq!(client.session().map(|it| it.id), Ok(7));
         client.works();
-        until_other(&mut client);
+        until("it is another", || {
+            client.get("/").is_ok() && client.session().is_ok_and(|it| it.id != 7)
+        });
         assert_eq!(client.session().map(|it| it.id), Ok(8));
         let asked: Vec<i64> = asked.try_iter().take(3).collect();
         assert_eq!(asked, [0, 7, 0], "it was asked for until it was gone");
-    }
-
-    fn until_other(client: &mut Client) {
-        let end = clock::now() + Duration::from_secs(10);
-        while client.session().map_or(7, |it| it.id) == 7 {
-            ask(client);
-            assert!(clock::now() < end, "it is kept");
-        }
     }
 }

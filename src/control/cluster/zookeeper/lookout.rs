@@ -11,7 +11,7 @@ use crate::core::peers::Member;
 use crate::core::peers::document::ROUTERS_MAX;
 use crate::wire::peer::Secret;
 use serde_json::Value;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Looks at the members until they stay the same while they are read.
 const LOOKS_MAX: usize = 8;
@@ -34,8 +34,8 @@ pub(super) struct Found {
     pub(super) members: Vec<Member>,
     /// Who is registered and is not proved to be a router of this cluster.
     pub(super) strangers: Vec<Member>,
-    /// When the first of those was made of whom something should prove it and does not.
-    pub(super) refuted: Option<i64>,
+    /// Those of whom something should prove it and does not, and when they were made.
+    pub(super) refuted: BTreeSet<(i64, RouterId)>,
     /// This router's node.
     pub(super) own: Option<Stat>,
 }
@@ -136,8 +136,10 @@ impl Lookout {
              --cluster-secret-file of both, if it is a router)",
         );
         if lives && !proof.is_empty() {
-            let first = found.refuted.map_or(stat.created, |it| it.min(stat.created));
-            found.refuted = Some(first);
+            found.refuted.insert((stat.created, member.id.clone()));
+            if found.refuted.len() > ROUTERS_MAX {
+                found.refuted.pop_last();
+            }
         }
         if found.strangers.len() < ROUTERS_MAX {
             found.strangers.push(member);
@@ -145,24 +147,35 @@ impl Lookout {
         Ok(())
     }
 
-    /// Whether this router, whose node was made then, would be among strangers: a node that was
-    /// made before proves another secret, and no router that proves this one is a candidate. For
-    /// who is a candidate has asked this of itself.
-    pub(super) fn is_among_strangers(
+    /// Among whom this router, whose node was made then, would be a stranger: their nodes were made
+    /// before and prove another secret, and it has no company.
+    pub(super) fn strangers_before(
         &self,
         client: &mut impl Verbs,
         found: &Found,
         made: i64,
-    ) -> Result<bool, Error> {
-        if found.refuted.is_none_or(|it| it >= made) {
-            return Ok(false);
+    ) -> Result<Vec<RouterId>, Error> {
+        let before = found.refuted.iter().take_while(|(at, _)| *at < made);
+        let before: Vec<RouterId> = before.map(|(_, id)| id.clone()).collect();
+        if before.is_empty() || self.has_company(client, found)? {
+            return Ok(Vec::new());
         }
+        Ok(before)
+    }
+
+    /// Whether another router that proves this one's secret is a candidate. For who is a candidate
+    /// has asked of itself whether it may be.
+    pub(super) fn has_company(
+        &self,
+        client: &mut impl Verbs,
+        found: &Found,
+    ) -> Result<bool, Error> {
         let names = client.children(&self.at.latch)?;
         let stands = |of: &RouterId| {
             let candidacy = candidacy(of);
             names.iter().any(|it| it.starts_with(&candidacy))
         };
-        Ok(!found.members.iter().any(|it| it.id != self.me.id && stands(&it.id)))
+        Ok(found.members.iter().any(|it| it.id != self.me.id && stands(&it.id)))
     }
 
     /// Who has not been written off.
@@ -396,8 +409,9 @@ mod tests {
             nodes.all.get_mut("/d/me").expect("there").1.created = 5;
             let found = lookout.members(&mut nodes).expect("read").expect("all of it");
             let made = found.own.expect("it is registered").created;
-            let is = lookout.is_among_strangers(&mut nodes, &found, made).expect("read");
-            assert_eq!(is, expected, "{told}");
+            let before = lookout.strangers_before(&mut nodes, &found, made).expect("read");
+            assert_eq!(before.is_empty(), !expected, "{told}");
+            assert!(before.iter().all(|it| it.as_str() == "a"), "{told}: {before:?}");
         }
     }
 

@@ -8,8 +8,9 @@
 //! owes an answer for too long, slows the client down while all are away, and reads from the bytes
 //! which session the server granted, and for how long. [`session`] keeps this router registered and
 //! looks around, by polling: no watch is used. `lookout` reads what stands there, and says which of
-//! it is proved.
+//! it is proved; `bar` says for how long one that was refused stays out.
 
+mod bar;
 pub mod client;
 mod curator;
 mod forwarder;

@@ -18,6 +18,7 @@
 //! it registers, for the first time or again, and before its session or its candidacy is ended, by
 //! which it may lead; a round that is told was made on one session, and began when it says.
 
+use super::bar::{Bar, Stay};
 use super::client::{Client, Error, Granted, Mode, Verbs, make_way};
 use super::curator;
 use super::lookout::{Found, Lookout, Places, candidacy, router_id};
@@ -37,6 +38,8 @@ use std::thread::{Builder, JoinHandle};
 const LOOP_PATIENCE: Duration = Duration::from_secs(10);
 /// Pause after a round that failed or must be repeated, at least.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Within this time it is noticed that the session has another length.
+const SLICE: Duration = Duration::from_secs(1);
 
 /// What the session is kept by.
 #[derive(Clone, Debug)]
@@ -91,10 +94,15 @@ struct Keeper {
     /// What the names of this router's candidacies begin with.
     candidacy: String,
     granted: Option<Granted>,
+    /// As the control loop was told.
+    told: Option<Granted>,
     is_registered: bool,
     /// It was registered once and found to be among its own, so it knows the secret of the others.
     has_belonged: bool,
-    is_lost: bool,
+    /// It was refused.
+    bar: Option<Bar>,
+    /// The control loop was told that there is no session, or none for it; why.
+    lost: Option<String>,
     is_leaving: bool,
     has_left: bool,
     burials: BTreeSet<RouterId>,
@@ -117,9 +125,11 @@ impl Keeper {
             cluster,
             secret,
             granted: None,
+            told: None,
             is_registered: false,
             has_belonged: false,
-            is_lost: false,
+            bar: None,
+            lost: None,
             is_leaving: false,
             has_left: false,
             burials: BTreeSet::new(),
@@ -129,7 +139,7 @@ impl Keeper {
     fn run(mut self, asked: &Receiver<Ask>) {
         let mut next = clock::now();
         loop {
-            match asked.recv_timeout(next - clock::now()) {
+            match asked.recv_timeout((next - clock::now()).min(SLICE)) {
                 Ok(Ask::Bury(router)) => {
                     self.burials.insert(router);
                 }
@@ -142,15 +152,18 @@ impl Keeper {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             let began = clock::now();
-            if began < next {
+            // A session that is far shorter now would be over before the next round.
+            let is_other = self.granted.is_some() && self.client.granted() != self.granted;
+            if began < next && !is_other {
                 continue;
             }
             next = match self.round() {
-                Ok(true) => {
-                    let length = self.granted.map_or(PAUSE, |it| it.length);
-                    began + length / 6
-                }
+                Ok(true) => began + self.pause(),
                 Ok(false) => clock::now() + PAUSE,
+                Err(Error::Strangers(why)) => {
+                    self.stays_out(why);
+                    began + self.pause()
+                }
                 Err(why) => {
                     self.lost(why.to_string());
                     clock::now() + self.client.nap().max(PAUSE)
@@ -159,24 +172,34 @@ impl Keeper {
         }
     }
 
+    /// From the beginning of a round to that of the next.
+    fn pause(&self) -> Duration {
+        self.granted.map_or(PAUSE, |it| it.length / 6)
+    }
+
     /// One look around; `false` if it must be repeated soon.
     fn round(&mut self) -> Result<bool, Error> {
         let granted = self.client.session()?;
         let before = self.granted.replace(granted);
-        if before != Some(granted) {
-            // What was proved by the former length is void, also of the same session.
-            (self.say)(Said::Granted(granted.length));
-        }
         if before.is_none_or(|it| it.id != granted.id) {
             self.lookout.begin();
             self.is_registered = false;
-            self.is_lost = false;
+            self.lost = None;
         }
         if self.is_leaving && !self.has_left {
             self.leave()?;
-        } else if !self.is_leaving && !self.is_registered {
+        }
+        if self.is_leaving && !self.has_belonged {
+            return Ok(true); // nobody counted on it, so there is nothing to look after
+        }
+        if !self.is_leaving && !self.is_registered {
+            if !self.may_register(granted)? {
+                return Ok(false);
+            }
+            self.tell_granted(granted);
             self.register(granted)?;
         }
+        self.tell_granted(granted);
         let began = clock::now();
         self.write_roster()?;
         let Some(found) = self.lookout.members(&mut self.client)? else { return Ok(false) };
@@ -191,7 +214,7 @@ impl Keeper {
             // Whoever began at the same time is registered by now, or comes later.
             Some(it) if !self.has_belonged => {
                 self.is_among_its_own(&found, it.created)?;
-                self.has_belonged = true;
+                (self.has_belonged, self.bar) = (true, None);
                 self.stand()?;
             }
             Some(_) => {}
@@ -200,6 +223,9 @@ impl Keeper {
         let first = self.first(granted)?;
         self.bury()?;
         self.lookout.complain_of_outsider(first.as_ref());
+        if self.client.granted() != Some(granted) {
+            return Ok(false); // by the length that it had it proves nothing
+        }
         let Found { epoch, members, strangers, .. } = found;
         let view = View { epoch, members, roster };
         let seen = Seen { view, strangers, began, first, server: self.client.server() };
@@ -208,31 +234,79 @@ impl Keeper {
         Ok(true)
     }
 
+    /// The control loop hears of the session when there is use for it: before this router
+    /// registers, and whenever it has another length. What was proved by the former is void then,
+    /// also of the same session.
+    fn tell_granted(&mut self, granted: Granted) {
+        if self.told.replace(granted) != Some(granted) {
+            (self.say)(Said::Granted(granted.length));
+        }
+    }
+
     /// The session is let go, but not before the control loop leads by it no more: either it has
     /// heard, or its lease is over, which is shorter than the session.
     fn lost(&mut self, why: String) {
         let lease = self.granted.take().map(|it| it.length);
         self.is_registered = false;
         self.client.give_up();
-        if !std::mem::replace(&mut self.is_lost, true) {
-            let (heard, wait) = sync_channel(1);
-            (self.say)(Said::Lost(why, heard));
-            if let Some(lease) = lease {
-                let _ = wait.recv_timeout(lease); // a loop that has ended leads nobody
-            }
+        if let Some(bar) = &mut self.bar {
+            bar.missed();
+        }
+        if lease.is_some() || self.lost.is_none() {
+            self.say_lost(why, lease);
+        }
+    }
+
+    /// It keeps the session, to look again and again whether it may register.
+    fn stays_out(&mut self, why: String) {
+        self.client.works();
+        if self.lost.as_ref() != Some(&why) {
+            self.say_lost(why, self.granted.map(|it| it.length));
+        }
+    }
+
+    fn say_lost(&mut self, why: String, lease: Option<Duration>) {
+        let (heard, wait) = sync_channel(1);
+        (self.say)(Said::Lost(why.clone(), heard));
+        (self.lost, self.told) = (Some(why), None);
+        if let Some(lease) = lease {
+            let _ = wait.recv_timeout(lease); // a loop that has ended leads nobody
+        }
+    }
+
+    /// Whether it may register; `false` if nobody can tell yet.
+    fn may_register(&mut self, granted: Granted) -> Result<bool, Error> {
+        for path in [&self.lookout.at.discovery, &self.lookout.at.roster, &self.lookout.at.latch] {
+            make_way(&mut self.client, path)?;
+        }
+        if self.has_belonged {
+            return Ok(true);
+        }
+        let Some(found) = self.lookout.members(&mut self.client)? else { return Ok(false) };
+        self.is_among_its_own(&found, i64::MAX)?; // so that nobody is disturbed
+        let Some(bar) = &mut self.bar else { return Ok(true) };
+        if self.lookout.has_company(&mut self.client, &found)? {
+            return Ok(true);
+        }
+        let roster = &self.lookout.at.roster;
+        let names = self.client.children(roster)?;
+        let patience = granted.length * 2;
+        match bar.looked(&names, patience, clock::now()) {
+            None => Ok(true),
+            Some(Stay::For(router)) => Err(Error::Strangers(format!(
+                "router {router}, which proves another secret than this one's, is not registered \
+                 now but may come back, so this router stays out; if that one has ended for good, \
+                 delete {roster}/{router}"
+            ))),
+            Some(Stay::Alone) => Err(Error::Strangers(format!(
+                "the routers that prove another secret than this one's have left; this router \
+                 registers if none has come back within {patience:?}"
+            ))),
         }
     }
 
     /// This router's node, and its candidacy once it is known to be among its own.
     fn register(&mut self, granted: Granted) -> Result<(), Error> {
-        for path in [&self.lookout.at.discovery, &self.lookout.at.roster, &self.lookout.at.latch] {
-            make_way(&mut self.client, path)?;
-        }
-        if !self.has_belonged
-            && let Some(found) = self.lookout.members(&mut self.client)?
-        {
-            self.is_among_its_own(&found, i64::MAX)?; // so that nobody is disturbed
-        }
         self.write_roster()?;
         let (may, wait) = sync_channel(1);
         (self.say)(Said::Registering(may));
@@ -270,9 +344,11 @@ impl Keeper {
     /// the same slots as they do, so it does not join them, and leaves no trace. Of two that begin
     /// together the server has made the node of one first. Later it is others who would be wrong.
     fn is_among_its_own(&mut self, found: &Found, made: i64) -> Result<(), Error> {
-        if !self.lookout.is_among_strangers(&mut self.client, found, made)? {
+        let strangers = self.lookout.strangers_before(&mut self.client, found, made)?;
+        if strangers.is_empty() {
             return Ok(());
         }
+        self.bar.get_or_insert_default().refused(strangers);
         let places = [&self.lookout.at.discovery, &self.lookout.at.roster];
         for path in places.map(|it| format!("{it}/{}", self.me.id.as_str())) {
             tolerate(self.client.delete(&path, None), &Error::NoNode)?;
@@ -312,7 +388,7 @@ impl Keeper {
     fn end(mut self) {
         let path = format!("{}/{}", self.lookout.at.roster, self.me.id.as_str());
         if self.granted.is_some()
-            && let Err(error) = self.client.delete(&path, None)
+            && let Err(error) = tolerate(self.client.delete(&path, None), &Error::NoNode)
         {
             tracing::warn!(%error, "this router cannot be removed from the roster");
         }

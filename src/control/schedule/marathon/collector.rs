@@ -56,7 +56,7 @@ pub(super) struct Collector<R> {
 impl<R: Fn(Report)> Collector<R> {
     pub(super) fn new(client: Client, terms: Terms, reports: R, workers: Workers) -> Self {
         let pace = Pace::new(terms.interval);
-        let good_for = pace.good_for(client.timeout(), Duration::ZERO);
+        let good_for = pace.good_for((client.timeout(), client.deadline()), Duration::ZERO);
         Self {
             picture: Picture::new(terms.patience),
             client,
@@ -177,7 +177,8 @@ impl<R: Fn(Report)> Collector<R> {
             (self.reports)(Report::Changes(Runner::Marathon, changed, gone));
         }
         self.view.poll_time = clock::now() - begun;
-        self.view.good_for = self.pace.good_for(self.client.timeout(), self.view.poll_time);
+        let times = (self.client.timeout(), self.client.deadline());
+        self.view.good_for = self.pace.good_for(times, self.view.poll_time);
         self.view.answers_doubted += u64::from(is_doubted || doubted > 0);
         if is_doubted {
             self.sighted(Sight::Doubted, doubt, date);

@@ -97,6 +97,8 @@ pub(super) enum Outcome {
     Refused(String),
     /// A deployment is in the way.
     Locked(String),
+    /// Marathon says why it was not carried out this time.
+    Declined(String),
     /// It was not carried out this time.
     NotNow(String),
     /// Nobody knows yet.
@@ -172,26 +174,31 @@ impl Flow<'_> {
         let body = descriptor::app(description, instances, common).to_string().into_bytes();
         let (method, target) = (Method::POST, CREATE.to_owned());
         let call = Call { method, target, body: Some(body), right: Right::Everybody };
-        match self.write(call.clone(), service) {
+        let written = match self.write(call.clone(), service) {
             Write::Locked(trouble) if self.clears_stop(service, &trouble) => {
-                match self.write(call, service) {
-                    Write::Done => Outcome::Done,
-                    Write::Locked(trouble) => locked(&trouble),
-                    Write::Failed(outcome) => outcome,
-                    Write::Unknown(why) => self.created_after_all(service, why),
-                }
+                self.write(call, service)
             }
+            written => written,
+        };
+        match written {
             Write::Done => Outcome::Done,
             Write::Locked(trouble) => locked(&trouble),
             Write::Failed(outcome) => outcome,
-            Write::Unknown(why) => self.created_after_all(service, why),
+            Write::Stumbled(why) => self.created_after_all(service, why, Outcome::Declined),
+            Write::Unknown(why) => self.created_after_all(service, why, Outcome::NotNow),
         }
     }
 
-    fn created_after_all(&mut self, service: &ServiceId, why: String) -> Outcome {
+    /// `absent`: what it is if it was not.
+    fn created_after_all(
+        &mut self,
+        service: &ServiceId,
+        why: String,
+        absent: fn(String) -> Outcome,
+    ) -> Outcome {
         match self.read(service) {
             Read::There(_) => Outcome::Done,
-            Read::Absent => Outcome::NotNow(why),
+            Read::Absent => absent(why),
             Read::Failed(_) => Outcome::Unknown(why),
         }
     }
@@ -263,7 +270,7 @@ impl Flow<'_> {
             Write::Done => Outcome::Done,
             Write::Locked(trouble) => locked(&trouble),
             Write::Failed(outcome) => outcome,
-            Write::Unknown(why) => match self.read(service) {
+            Write::Stumbled(why) | Write::Unknown(why) => match self.read(service) {
                 Read::There(app) if app.instances == instances => Outcome::Done,
                 Read::There(_) => Outcome::NotNow(why),
                 Read::Absent => Outcome::Refused("no such app".into()),
@@ -297,7 +304,7 @@ impl Flow<'_> {
             Write::Done => Outcome::Done,
             Write::Locked(trouble) => locked(&trouble),
             Write::Failed(outcome) => outcome,
-            Write::Unknown(why) => {
+            Write::Stumbled(why) | Write::Unknown(why) => {
                 // It may still be heard: that the instance is there says nothing yet.
                 self.read_back(instance, Pending { why, wanted: app.instances }, NEVER)
             }
@@ -395,7 +402,9 @@ impl Flow<'_> {
                 Write::Locked(trouble)
             }
             Answer::Said(status, body) if may_be_done(status) => {
-                Write::Unknown(said(status, &Trouble::read(&body).message))
+                let message = Trouble::read(&body).message;
+                let why = said(status, &message);
+                if declines(status, &body) { Write::Stumbled(why) } else { Write::Unknown(why) }
             }
             Answer::Said(status, body) => Write::Failed(refusal(status, &body)),
             Answer::Unheard(why) => Write::Failed(Outcome::NotNow(why)),
@@ -456,6 +465,8 @@ enum Write {
     Done,
     Locked(Trouble),
     Failed(Outcome),
+    /// Marathon says that it has failed; it may be done all the same.
+    Stumbled(String),
     Unknown(String),
 }
 
@@ -465,7 +476,7 @@ fn may_be_done(status: u16) -> bool {
     matches!(status, 408 | 500 | 502..=504)
 }
 
-/// Whether this body of a 404 is Marathon's own, and not that of something before it.
+/// Whether this body of a failure is Marathon's own, and not that of something before it.
 fn is_marathon_s(body: &[u8]) -> bool {
     let told = serde_json::from_slice::<serde_json::Value>(body).unwrap_or_default();
     told.get("message").is_some_and(serde_json::Value::is_string)
@@ -486,6 +497,12 @@ fn locked(trouble: &Trouble) -> Outcome {
     })
 }
 
+/// Whether this is Marathon's own word, and not that of something before it: too many deployments,
+/// or a plugin or it itself has failed.
+fn declines(status: u16, body: &[u8]) -> bool {
+    matches!(status, 403 | 500) && is_marathon_s(body)
+}
+
 /// What a status other than success means.
 fn refusal(status: u16, body: &[u8]) -> Outcome {
     let trouble = Trouble::read(body);
@@ -493,6 +510,7 @@ fn refusal(status: u16, body: &[u8]) -> Outcome {
         409 => locked(&trouble),
         // Something before Marathon does not know the way to it.
         404 if !is_marathon_s(body) => Outcome::NotNow(said(status, &trouble.message)),
+        _ if declines(status, body) => Outcome::Declined(said(status, &trouble.message)),
         // Too many deployments, requests or nobody who leads: another time.
         300..=399 | 403 | 408 | 429 | 500..=599 => Outcome::NotNow(said(status, &trouble.message)),
         _ => Outcome::Refused(said(status, &trouble.message)),

@@ -50,9 +50,14 @@ impl Pace {
 
     /// For so long an answer is good enough to decide on, if the last one took so long: by then the
     /// next has begun and come. One that began within this time and takes twice as long is no
-    /// reason for doubt; else a Marathon that is slow for its size would be believed by turns.
-    pub(super) fn good_for(&self, timeout: Duration, took: Duration) -> Duration {
-        self.interval + timeout.max(2 * took)
+    /// reason for doubt; else a Marathon that is slow for its size would be believed by turns. No
+    /// request takes longer than its deadline.
+    pub(super) fn good_for(
+        &self,
+        (timeout, deadline): (Duration, Duration),
+        took: Duration,
+    ) -> Duration {
+        self.interval + timeout.max((2 * took).min(deadline))
     }
 
     /// Something has changed: when the next poll is due that was due `until`, if the last one ended
@@ -95,9 +100,11 @@ mod tests {
             (5000, 10_000, 200, 15_000),
             (5000, 10_000, 4999, 15_000),
             (5000, 10_000, 12_000, 29_000), // it begins in time, and is long
+            (5000, 10_000, 20_000, 35_000), // by its deadline it has come, or never will
+            (5000, 10_000, 30_000, 35_000),
             (300, 1500, 2000, 4300),
         ] {
-            let it = Pace::new(ms(interval)).good_for(ms(timeout), ms(took));
+            let it = Pace::new(ms(interval)).good_for((ms(timeout), ms(3 * timeout)), ms(took));
             assert_eq!(it, ms(expected), "{interval} {timeout} {took}");
             assert!(it >= ms(interval + took), "the next is not late");
         }

@@ -301,7 +301,7 @@ pub(super) fn service_of(order: &Order) -> ServiceId {
 /// What follows from an outcome, after so many tries and so long: since it was ordered, or, of a
 /// kill of which nothing is known, since its deadline.
 fn next(order: &Order, outcome: Outcome, tries: u32, age: Duration) -> Next {
-    use Outcome::{Done, Locked, Needless, NotNow, Pending, Refused, Unknown};
+    use Outcome::{Declined, Done, Locked, Needless, NotNow, Pending, Refused, Unknown};
     let undone = |why| Next::Answer(Err(Undone::NotNow(why)));
     match (order, outcome) {
         (_, Done | Needless) => Next::Answer(Ok(())),
@@ -309,21 +309,24 @@ fn next(order: &Order, outcome: Outcome, tries: u32, age: Duration) -> Next {
         (Order::Delete(_), Pending(_)) if tries < DELETE_TRIES => Next::Again(delete_pause(tries)),
         (_, Pending(pending)) if age < HOLD => Next::ReadBack(pending),
         (_, Pending(pending)) => undone(pending.why),
-        (Order::Create(..), Locked(why) | NotNow(why) | Unknown(why)) => {
+        (Order::Create(..), Locked(_) | Declined(_) | NotNow(_) | Unknown(_))
+            if age < CREATE_PATIENCE =>
+        {
             let (first, longest) = CREATE_PAUSE;
-            match age < CREATE_PATIENCE {
-                true => Next::Again((first * 2_u32.pow(tries.min(8) - 1)).min(longest)),
-                false => undone(why),
-            }
+            Next::Again((first * 2_u32.pow(tries.min(8) - 1)).min(longest))
         }
-        (Order::Delete(_), Locked(why) | NotNow(why) | Unknown(why)) => {
+        (Order::Create(..), Locked(why) | Declined(why)) => {
+            Next::Answer(Err(Undone::Declined(why)))
+        }
+        (Order::Create(..), NotNow(why) | Unknown(why)) => undone(why),
+        (Order::Delete(_), Locked(why) | Declined(why) | NotNow(why) | Unknown(why)) => {
             match tries < DELETE_TRIES && age < HOLD {
                 true => Next::Again(delete_pause(tries)),
                 false => undone(why),
             }
         }
-        (Order::Kill(_), Locked(why) | NotNow(why) | Unknown(why)) => undone(why),
-        (_, Locked(why) | NotNow(why) | Unknown(why)) => Next::AnswerLater(why),
+        (Order::Kill(_), Locked(why) | Declined(why) | NotNow(why) | Unknown(why)) => undone(why),
+        (_, Locked(why) | Declined(why) | NotNow(why) | Unknown(why)) => Next::AnswerLater(why),
     }
 }
 
@@ -348,20 +351,25 @@ mod tests {
         let unknown = || Outcome::Unknown("u".into());
         let pending = || Pending { why: "p".into(), wanted: 2 };
         let failed = |why: &str| Next::Answer(Err(Undone::NotNow(why.to_owned())));
+        let declined = |why: &str| Next::Answer(Err(Undone::Declined(why.to_owned())));
         let refused = |why: &str| Next::Answer(Err(Undone::Refused(why.to_owned())));
         for (order, outcome, tries, age, expected) in [
             (&create, Outcome::Done, 1, second, Next::Answer(Ok(()))),
             (&create, locked(), 1, second, Next::Again(second / 2)),
             (&create, locked(), 2, second, Next::Again(second)),
             (&create, locked(), 99, second, Next::Again(5 * second)),
-            (&create, locked(), 99, 400 * second, failed("l")),
+            (&create, locked(), 99, 400 * second, declined("l")),
+            (&create, Outcome::Declined("d".into()), 1, second, Next::Again(second / 2)),
+            (&create, Outcome::Declined("d".into()), 99, 400 * second, declined("d")),
             (&create, Outcome::Refused("r".into()), 1, second, refused("r")),
             (&create, Outcome::NotNow("n".into()), 99, 400 * second, failed("n")),
             (&create, unknown(), 99, 400 * second, failed("u")),
             (&scale, locked(), 1, second, Next::AnswerLater("l".into())),
             (&scale, Outcome::Refused("r".into()), 1, second, refused("r")),
             (&scale, Outcome::Needless, 1, second, Next::Answer(Ok(()))),
+            (&scale, Outcome::Declined("d".into()), 1, second, Next::AnswerLater("d".into())),
             (&kill, locked(), 1, second, failed("l")),
+            (&kill, Outcome::Declined("d".into()), 1, second, failed("d")),
             (&kill, Outcome::NotNow("n".into()), 1, second, failed("n")),
             (&kill, Outcome::Pending(pending()), 1, second, Next::ReadBack(pending())),
             (&kill, Outcome::Pending(pending()), 9, HOLD, failed("p")),

@@ -91,6 +91,7 @@ fn is(outcome: &Outcome, expected: &str) {
         Outcome::Needless => "needless",
         Outcome::Refused(_) => "refused",
         Outcome::Locked(_) => "locked",
+        Outcome::Declined(_) => "declined",
         Outcome::NotNow(_) => "not now",
         Outcome::Unknown(_) => "unknown",
         Outcome::Pending(_) => "pending",
@@ -116,7 +117,14 @@ fn create_is_create_if_absent() {
     check(&[(READ, 404, ABSENT), (POST, 409, exists)], "done");
     check(&[(READ, 404, ABSENT), (POST, 409, LOCKED)], "locked");
     check(&[(READ, 404, ABSENT), (POST, 422, r#"{"message":"Object is not valid"}"#)], "refused");
-    check(&[(READ, 404, ABSENT), (POST, 403, r#"{"message":"Max deployments"}"#)], "not now");
+    check(&[(READ, 404, ABSENT), (POST, 403, r#"{"message":"Max deployments"}"#)], "declined");
+    check(&[(READ, 404, ABSENT), (POST, 403, HTML)], "not now");
+    let broken = r#"{"message":"java.lang.NullPointerException"}"#;
+    check(&[(READ, 404, ABSENT), (POST, 500, broken), (READ, 404, ABSENT)], "declined");
+    check(&[(READ, 404, ABSENT), (POST, 500, broken), (READ, 200, APP)], "done");
+    check(&[(READ, 404, ABSENT), (POST, 500, broken), (READ, 502, HTML)], "unknown");
+    check(&[(READ, 404, ABSENT), (POST, 500, HTML), (READ, 404, ABSENT)], "not now");
+    check(&[(READ, 500, broken)], "declined");
     check(&[(READ, 404, ABSENT), (POST, 503, HTML), (READ, 404, ABSENT)], "not now");
     check(&[(READ, 404, ABSENT), (POST, 503, "{}"), (READ, 200, APP)], "done");
     check(&[(READ, 404, ABSENT), (POST, 307, "")], "not now");
