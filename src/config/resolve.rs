@@ -9,8 +9,9 @@ use crate::base::ids::SHARDS_MAX;
 use crate::base::limits::Limits;
 use crate::base::time::Duration;
 use crate::core::fact::Runner;
-use crate::core::service::{Defaults, Description, Runners, parse_static};
+use crate::core::service::{Defaults, Description, Origin, Runners, parse_static};
 use ipnet::IpNet;
+use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use tracing::level_filters::LevelFilter;
 
@@ -174,10 +175,11 @@ impl Written {
     }
 
     fn fronted(&self, defaults: &Defaults, mistakes: &mut Mistakes) -> Vec<Description> {
-        let mut found: Vec<Description> = Vec::new();
+        // There may be very many.
+        let (mut found, mut names) = (Vec::new(), HashSet::new());
         for text in &self.fronted {
             match parse_static(text, defaults) {
-                Ok(it) if found.iter().any(|other| same_name(other, &it)) => {
+                Ok(it) if !names.insert(static_name(&it)) => {
                     mistakes.add("static", text, "another one has this name");
                 }
                 Ok(it) => found.push(it),
@@ -385,10 +387,12 @@ impl Bounds {
     }
 }
 
-fn same_name(one: &Description, other: &Description) -> bool {
-    use crate::core::service::Origin::Static;
-    matches!((&one.origin, &other.origin),
-        (Static { name: a, .. }, Static { name: b, .. }) if a == b)
+/// The name by which requests name a static service.
+fn static_name(it: &Description) -> Option<String> {
+    match &it.origin {
+        Origin::Static { name, .. } => Some(name.to_string()),
+        _ => None,
+    }
 }
 
 fn networks(key: &str, given: &[String], mistakes: &mut Mistakes) -> Vec<IpNet> {
