@@ -84,6 +84,8 @@ impl Party {
         self.post.send(ShardId(to), letter);
         self.knock();
         self.ring.turn(Duration::ZERO);
+        // Who does not look at what a turn brought does not hear the bell again.
+        while self.ring.next_event().is_some() {}
     }
 }
 
