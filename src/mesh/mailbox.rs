@@ -15,8 +15,8 @@ use atomic_waker::AtomicWaker;
 use crossbeam_utils::CachePadded;
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering, fence};
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
 /// Letters that fit in one lane before the sender's outbox is used.
@@ -26,14 +26,22 @@ const LANE: usize = 512;
 #[derive(Debug)]
 pub struct Bell {
     asleep: AtomicBool,
+    /// Whom to wake once.
     waker: AtomicWaker,
+    /// Whom to wake each time, if it was said so.
+    hung: OnceLock<Waker>,
     /// Descriptor of the ring by which another ring can wake the receiver; below 0: none.
     ring: AtomicI32,
 }
 
 impl Default for Bell {
     fn default() -> Self {
-        Self { asleep: AtomicBool::new(false), waker: AtomicWaker::new(), ring: AtomicI32::new(-1) }
+        Self {
+            asleep: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+            hung: OnceLock::new(),
+            ring: AtomicI32::new(-1),
+        }
     }
 }
 
@@ -47,7 +55,10 @@ impl Bell {
 
     /// Wakes the receiver.
     pub fn wake(&self) {
-        self.waker.wake();
+        match self.hung.get() {
+            Some(waker) => waker.wake_by_ref(),
+            None => self.waker.wake(),
+        }
     }
 
     /// Whether the receiver sleeps, and whoever asks is the one who wakes it.
@@ -56,9 +67,10 @@ impl Bell {
         self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel)
     }
 
-    /// How the receiver is woken from now on, each time it dozes: by its ring, or by `waker`.
+    /// How the receiver is woken from now on, each time it dozes: by its ring, or by `waker`. It is
+    /// said once.
     pub fn hang(&self, ring: i32, waker: &Waker) {
-        self.waker.register(waker);
+        let _ = self.hung.set(waker.clone());
         self.ring.store(ring, Ordering::Release);
     }
 
@@ -425,6 +437,19 @@ mod tests {
         first.flush();
         assert_eq!(count.0.load(Ordering::SeqCst), 1);
         assert!(second.has_mail());
+    }
+
+    #[test]
+    fn a_waker_that_was_hung_wakes_each_time() {
+        let bell = Bell::default();
+        let count = Arc::new(Count(AtomicU64::new(0)));
+        bell.hang(-1, &count.clone().into());
+        for times in 1..4 {
+            bell.dozes();
+            bell.ring();
+            bell.ring();
+            assert_eq!(count.0.load(Ordering::SeqCst), times);
+        }
     }
 
     #[test]

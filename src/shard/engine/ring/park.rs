@@ -2,16 +2,22 @@
 //!
 //! A busy shard sleeps in its ring, for a few milliseconds at most. One that has been idle for a
 //! while sleeps in glommio: the ring's completions then ring an eventfd, which glommio waits for.
-//! Whoever has no ring (the control thread, the API) wakes a shard by another eventfd, which the
-//! ring reads.
+//! Whoever has no ring (the control thread, the API) wakes a shard through a pipe, which the ring
+//! reads.
+//!
+//! It is a pipe because an eventfd that is written cannot ring another at once: the kernel puts
+//! that off, and newer ones (6.18) forget it from the second time on. The completion would be there,
+//! glommio would know nothing of it, and none that follows would ring either.
 
 use super::Ring;
 use crate::base::time::Duration;
 use crate::mesh::clock;
 use glommio::io::BufferedFile;
 use io_uring::Submitter;
-use std::fs::File;
-use std::io::{self, Write};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::ioctl_fionbio;
+use rustix::pipe::{PipeFlags, pipe_with};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::Arc;
 use std::task::{Wake, Waker};
@@ -19,18 +25,22 @@ use std::task::{Wake, Waker};
 /// Longest sleep in glommio: what has a deadline is looked at afterwards.
 pub(super) const PATIENCE: Duration = Duration::from_millis(20);
 
-/// Two eventfds: one that others ring, one that the kernel rings.
+/// A pipe that others write to, and an eventfd that the kernel rings.
 #[derive(Debug)]
 pub(super) struct Bell {
-    others: File,
+    rope: OwnedFd,
+    others: OwnedFd,
     kernel: OwnedFd,
 }
 
 impl Bell {
     pub(super) fn new(ring: &Submitter<'_>) -> io::Result<Self> {
-        let (others, kernel) = (eventfd()?, eventfd()?);
+        let (others, rope) = pipe_with(PipeFlags::CLOEXEC)?;
+        // This end alone: the ring does not wait for bytes where reading does not block.
+        ioctl_fionbio(&rope, true)?;
+        let kernel = eventfd(0, EventfdFlags::CLOEXEC)?;
         ring.register_eventfd(kernel.as_raw_fd())?;
-        Ok(Self { others: others.into(), kernel })
+        Ok(Self { rope, others, kernel })
     }
 }
 
@@ -40,21 +50,9 @@ impl Wake for Bell {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let one: u64 = 1;
-        // It fails only if the count is at its most; then the ring is about to read it.
-        let _ = (&self.others).write(&one.to_ne_bytes());
+        // It fails only if the pipe is full; then the ring is about to read it.
+        let _ = rustix::io::write(&self.rope, &[1]);
     }
-}
-
-#[expect(unsafe_code, reason = "there is no safe way to make an eventfd")]
-fn eventfd() -> io::Result<OwnedFd> {
-    // SAFETY: no memory is passed.
-    let made = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
-    if made < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the descriptor was made just now, for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(made) })
 }
 
 /// glommio's end of the kernel's eventfd.

@@ -429,6 +429,35 @@ fn sleeps_that_something_else_ends_leave_no_timeouts_behind() {
 }
 
 #[test]
+fn who_sleeps_in_glommio_is_woken_by_the_bell_each_time() {
+    const SLEEPS: usize = 50;
+    let (wakers, waker) = std::sync::mpsc::channel();
+    let (woken, wakes) = std::sync::mpsc::channel();
+    let sleeper =
+        glommio::LocalExecutorBuilder::default().io_memory(64 << 10).spawn(move || async move {
+            let mut rig = Rig::new(probe().expect("io_uring is allowed"));
+            let pillow = rig.ring.pillow().expect("a descriptor");
+            wakers.send(rig.ring.waker()).expect("it is waited for");
+            for _ in 0..SLEEPS {
+                while !rig.ring.lies_down() {
+                    while rig.ring.next_event().is_some() {}
+                }
+                pillow.sleep().await;
+                rig.ring.rises();
+                woken.send(()).expect("it is waited for");
+            }
+        });
+    let sleeper = sleeper.expect("an executor");
+    let waker = waker.recv().expect("the sleeper begins");
+    for _ in 0..SLEEPS {
+        std::thread::sleep(Duration::from_millis(1)); // so that it sleeps
+        waker.wake_by_ref();
+        wakes.recv_timeout(PATIENCE).expect("it has been woken");
+    }
+    sleeper.join().expect("it does not panic");
+}
+
+#[test]
 fn completions_for_which_the_queue_has_no_room_are_not_lost() {
     let mut overflowed = false;
     for features in sets() {
