@@ -159,7 +159,7 @@ fn main() {
     ];
     for (name, between, pause) in cases {
         for (way, features) in
-            [("by the ring's message", all), ("by its pipe", all.without(Feature::MessageRing))]
+            [("by the ring's message", all), ("by its socket", all.without(Feature::MessageRing))]
         {
             let (median, most) = hop(features, between, pause);
             println!("{name}, {way}: {median:?} (99 %: {most:?})");

@@ -69,8 +69,11 @@ impl Bell {
 
     /// How the receiver is woken from now on, each time it dozes: by its ring, or by `waker`. It is
     /// said once.
+    ///
+    /// # Panics
+    /// If it is said again.
     pub fn hang(&self, ring: i32, waker: &Waker) {
-        let _ = self.hung.set(waker.clone());
+        assert!(self.hung.set(waker.clone()).is_ok(), "a bell is hung once");
         self.ring.store(ring, Ordering::Release);
     }
 

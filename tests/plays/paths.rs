@@ -66,6 +66,8 @@ fn on_a_ring_without_any_feature() {
         "multishot-receive",
         "--ring-without",
         "message-ring",
+        "--ring-without",
+        "splice",
     ]);
 }
 

@@ -20,7 +20,7 @@ pub enum Feature {
     MultishotAccept,
     /// One receive for many messages (6.0); else one each.
     MultishotReceive,
-    /// Another shard is woken through its ring (5.18); else through a pipe.
+    /// Another shard is woken through its ring (5.18); else through a socket.
     MessageRing,
     /// Large bodies pass from socket to socket through a pipe; else they are copied.
     Splice,

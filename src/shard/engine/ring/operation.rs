@@ -20,7 +20,7 @@ pub(super) enum Op {
     ReceiveOnce,
     ReceiveMany,
     Send,
-    /// The pipe of the bell was written to.
+    /// Somebody has rung the bell.
     Bell,
     /// Another shard was told to wake up, in vain: its number is in the tag.
     Knock,
@@ -183,7 +183,7 @@ impl Queue {
         unsafe { self.push_pair([connect, deadline]) }
     }
 
-    /// Reads the pipe of the bell.
+    /// Reads what those write who ring the bell.
     ///
     /// # Safety
     /// The word stays where it is until the completion has been seen.

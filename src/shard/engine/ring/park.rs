@@ -2,12 +2,13 @@
 //!
 //! A busy shard sleeps in its ring, for a few milliseconds at most. One that has been idle for a
 //! while sleeps in glommio: the ring's completions then ring an eventfd, which glommio waits for.
-//! Whoever has no ring (the control thread, the API) wakes a shard through a pipe, which the ring
-//! reads.
+//! Whoever has no ring (the control thread, the API) wakes a shard through a pair of sockets, one
+//! of which the ring reads.
 //!
-//! It is a pipe because an eventfd that is written cannot ring another at once: the kernel puts
-//! that off, and newer ones (6.18) forget it from the second time on. The completion would be there,
-//! glommio would know nothing of it, and none that follows would ring either.
+//! They are sockets because an eventfd that is written cannot ring another at once: the kernel puts
+//! that off, and newer ones (6.18) forget it from the second time on. The completion would be
+//! there, glommio would know nothing of it, and none that follows would ring either. A pipe would
+//! do too, but before Linux 6.4 a ring needs a thread to read one.
 
 use super::Ring;
 use crate::base::time::Duration;
@@ -15,29 +16,28 @@ use crate::mesh::clock;
 use glommio::io::BufferedFile;
 use io_uring::Submitter;
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::io::ioctl_fionbio;
-use rustix::pipe::{PipeFlags, pipe_with};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
 /// Longest sleep in glommio: what has a deadline is looked at afterwards.
 pub(super) const PATIENCE: Duration = Duration::from_millis(20);
 
-/// A pipe that others write to, and an eventfd that the kernel rings.
+/// What others pull and the ring hears, and an eventfd that the kernel rings.
 #[derive(Debug)]
 pub(super) struct Bell {
-    rope: OwnedFd,
-    others: OwnedFd,
+    rope: UnixStream,
+    others: UnixStream,
     kernel: OwnedFd,
 }
 
 impl Bell {
     pub(super) fn new(ring: &Submitter<'_>) -> io::Result<Self> {
-        let (others, rope) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (rope, others) = UnixStream::pair()?;
         // This end alone: the ring does not wait for bytes where reading does not block.
-        ioctl_fionbio(&rope, true)?;
+        rope.set_nonblocking(true)?;
         let kernel = eventfd(0, EventfdFlags::CLOEXEC)?;
         ring.register_eventfd(kernel.as_raw_fd())?;
         Ok(Self { rope, others, kernel })
@@ -50,8 +50,8 @@ impl Wake for Bell {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // It fails only if the pipe is full; then the ring is about to read it.
-        let _ = rustix::io::write(&self.rope, &[1]);
+        // It fails only if there is no room; then the ring is about to read.
+        let _ = (&self.rope).write(&[1]);
     }
 }
 
