@@ -168,9 +168,11 @@ fn append(
 }
 
 fn is_ours(cookies: &[u8]) -> bool {
-    cookies.split(|it| *it == b';').any(|it| {
-        let it = it.trim_ascii();
-        OUR_COOKIES.iter().any(|ours| it.starts_with(ours.as_bytes()))
+    // All of ours begin with an x, which few others hold.
+    memchr::memchr_iter(b'x', cookies).any(|at| {
+        let (before, rest) = cookies.split_at(at);
+        let begins = matches!(before.trim_ascii_end().last(), None | Some(b';'));
+        begins && OUR_COOKIES.iter().any(|it| rest.starts_with(it.as_bytes()))
     })
 }
 
@@ -215,6 +217,19 @@ mod tests {
             .iter()
             .map(|(name, value)| format!("{}: {}", name.escape_ascii(), value.escape_ascii()))
             .collect()
+    }
+
+    #[test]
+    fn our_cookies_are_found_by_their_first_letter() {
+        assert!(OUR_COOKIES.iter().all(|it| it.starts_with('x')));
+        for ours in
+            ["x-waiter-auth=1", "a=x; x-auth-expires-at=2", "a=b;\t x-waiter-oidc-challenge-=3"]
+        {
+            assert!(is_ours(ours.as_bytes()), "{ours}");
+        }
+        for other in ["", "x=1", "ax-waiter-auth=1", "a=x-waiter-auth=1", "x-waiter-authx=1"] {
+            assert!(!is_ours(other.as_bytes()), "{other}");
+        }
     }
 
     #[test]

@@ -130,21 +130,31 @@ impl Field {
     }
 }
 
-/// Lowers eight letters at a time: names are too short for wider steps.
+/// Lowers eight letters at a time, or four: names are too short for wider steps. The last step
+/// goes back over letters that are low already, rather than that each is looked at alone.
 fn lower(name: &mut [u8]) {
+    let length = name.len();
+    if length >= 8 {
+        name.chunks_exact_mut(8).for_each(lower_some::<8>);
+        lower_some::<8>(&mut name[length - 8..]);
+    } else if length >= 4 {
+        lower_some::<4>(&mut name[..4]);
+        lower_some::<4>(&mut name[length - 4..]);
+    } else {
+        name.make_ascii_lowercase();
+    }
+}
+
+fn lower_some<const N: usize>(letters: &mut [u8]) {
     const EACH: u64 = u64::MAX / 255;
-    let mut eights = name.chunks_exact_mut(8);
-    for eight in &mut eights {
-        let word = u64::from_le_bytes((&*eight).try_into().expect("eight bytes"));
-        let low = word & (EACH * 0x7f);
-        let from_a = low + EACH * (0x80 - 0x41);
-        let above_z = low + EACH * (0x80 - 0x5b);
-        let is_upper = from_a & !above_z & !word & (EACH * 0x80);
-        eight.copy_from_slice(&(word | is_upper >> 2).to_le_bytes());
-    }
-    for letter in eights.into_remainder() {
-        letter.make_ascii_lowercase();
-    }
+    let mut eight = [0; 8];
+    eight[..N].copy_from_slice(letters);
+    let word = u64::from_le_bytes(eight);
+    let low = word & (EACH * 0x7f);
+    let from_a = low + EACH * (0x80 - 0x41);
+    let above_z = low + EACH * (0x80 - 0x5b);
+    let is_upper = from_a & !above_z & !word & (EACH * 0x80);
+    letters.copy_from_slice(&(word | is_upper >> 2).to_le_bytes()[..N]);
 }
 
 fn place(at: usize) -> u32 {
@@ -157,13 +167,14 @@ mod tests {
 
     #[test]
     fn every_byte_is_lowered_as_ascii() {
-        for at in 0..11 {
-            for byte in 0..=255 {
-                let mut name = *b"-aAzZ{@[`09";
+        const SOME: &[u8; 18] = b"-aAzZ{@[`09AbCdEfG";
+        for length in 0..=SOME.len() {
+            for (at, byte) in (0..length).flat_map(|at| (0..=255).map(move |byte| (at, byte))) {
+                let mut name = SOME[..length].to_vec();
                 name[at] = byte;
                 let expected = name.to_ascii_lowercase();
                 lower(&mut name);
-                assert_eq!(name[..], expected, "{byte} at {at}");
+                assert_eq!(name, expected, "{byte} at {at} of {length}");
             }
         }
     }

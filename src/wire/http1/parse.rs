@@ -301,7 +301,9 @@ fn special(name: &[u8]) -> Option<Special> {
         19 => &[(b"proxy-authorization", Special::Hop)],
         _ => &[],
     };
-    known.iter().find(|(it, _)| it.eq_ignore_ascii_case(name)).map(|(_, special)| *special)
+    let first = name.first().map(|it| it | 0x20); // in lower case, if it is a letter
+    let is = |it: &[u8]| it.first().copied() == first && it.eq_ignore_ascii_case(name);
+    known.iter().find(|(it, _)| is(it)).map(|(_, special)| *special)
 }
 
 /// What the special fields of a head say.
