@@ -91,9 +91,9 @@ impl Publisher {
         if let Origin::Static { name, .. } = &state.description.origin
             && !self.next.names.contains_key(name.as_str())
         {
-            let mut names = (*self.next.names).clone();
+            // Copied once for all that come before the next publication.
+            let names = Arc::make_mut(&mut self.next.names);
             names.insert(name.as_str().into(), state.description.id.clone());
-            self.next.names = Arc::new(names);
         }
         moved
     }
