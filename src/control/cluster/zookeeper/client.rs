@@ -384,8 +384,10 @@ mod tests {
             lengths.push(it.length.as_millis());
             it.length.as_millis() == 5000
         });
-        lengths.dedup();
-        assert_eq!(lengths, [4000, 3000, 5000]);
+        // One may come and go between two looks.
+        let order = |it: &u128| [4000, 3000, 5000].iter().position(|granted| granted == it);
+        assert!(lengths.iter().map(order).is_sorted(), "{lengths:?}");
+        assert!(lengths.iter().all(|it| order(it).is_some()), "{lengths:?}");
         assert_eq!(asked.try_iter().collect::<Vec<_>>(), [0, 7, 7], "no other was begun");
     }
 
