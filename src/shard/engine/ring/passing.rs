@@ -36,6 +36,7 @@ pub(super) const PIPE_BYTES: usize = 256 << 10;
 const LEAST_BYTES: usize = 64 << 10;
 /// A shorter body costs less if it is copied.
 pub(super) const WORTH: u64 = 32 << 10;
+
 /// Bytes on their way from one connection to another.
 #[derive(Debug)]
 pub(super) struct Passing {
