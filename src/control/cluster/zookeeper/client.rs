@@ -295,7 +295,7 @@ fn check(value: &[u8]) -> Result<(), Error> {
 mod tests {
     use super::*;
     use std::io::{Read, Write};
-    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc::{Receiver, channel};
@@ -305,8 +305,8 @@ mod tests {
     type Grant = (i64, i32, usize);
 
     /// A server that grants these, one on each connection, the last again and again; and which
-    /// sessions it was asked for.
-    fn server(grants: &'static [Grant]) -> (String, Receiver<i64>) {
+    /// sessions it was asked for, each with the connection.
+    fn server(grants: &'static [Grant]) -> (String, Receiver<(i64, TcpStream)>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let place = listener.local_addr().expect("bound").to_string();
         let (wishes, asked) = channel();
@@ -318,9 +318,11 @@ mod tests {
                     // One that only looks whether it is there says nothing.
                     let Ok(wish) = frame(&socket) else { return };
                     let id = wish[16..24].try_into().map(i64::from_be_bytes).expect("eight");
-                    let _ = wishes.send(id); // the test may be over
+                    let end = socket.try_clone().expect("a descriptor");
+                    let _ = wishes.send((id, end)); // the test may be over
                     let at = count.fetch_add(1, Ordering::AcqRel).min(grants.len() - 1);
                     let _ = serve(&socket, grants[at]); // until it is closed
+                    let _ = socket.shutdown(Shutdown::Both); // it may be so already
                 });
             }
         });
@@ -372,23 +374,29 @@ mod tests {
 
     #[test]
     fn the_same_session_with_another_length_is_kept() {
-        let (place, asked) = server(&[(7, 4000, 2), (7, 3000, 2), (7, 5000, 99)]);
+        let (place, asked) = server(&[(7, 4000, 99), (7, 3000, 99), (7, 5000, 99)]);
         let mut client = Client::new(vec![place], Duration::from_secs(4));
         let granted = |id, millis| Granted { id, length: Duration::from_millis(millis) };
         assert_eq!(client.session(), Ok(granted(7, 4000)));
-        let mut lengths = Vec::new();
-        until("the third server grants it", || {
-            client.get("/").expect("it goes on with the session, wherever that is");
-            let it = client.session().expect("the same");
-            assert_eq!(it.id, 7);
-            lengths.push(it.length.as_millis());
-            it.length.as_millis() == 5000
-        });
-        // One may come and go between two looks.
-        let order = |it: &u128| [4000, 3000, 5000].iter().position(|granted| granted == it);
-        assert!(lengths.iter().map(order).is_sorted(), "{lengths:?}");
-        assert!(lengths.iter().all(|it| order(it).is_some()), "{lengths:?}");
-        assert_eq!(asked.try_iter().collect::<Vec<_>>(), [0, 7, 7], "no other was begun");
+        let (mut lengths, mut ids) = (Vec::new(), Vec::new());
+        for millis in [4000, 3000, 5000] {
+            until("this server grants it", || {
+                client.get("/").expect("it goes on with the session, wherever that is");
+                let it = client.session().expect("the same");
+                assert_eq!(it.id, 7);
+                lengths.push(it.length.as_millis());
+                it.length.as_millis() == millis
+            });
+            let (id, server) = asked.try_recv().expect("it was asked for");
+            ids.push(id);
+            if millis < 5000 {
+                server.shutdown(Shutdown::Both).expect("it is open");
+            }
+        }
+        lengths.dedup();
+        assert_eq!(lengths, [4000, 3000, 5000]);
+        ids.extend(asked.try_iter().map(|(id, _)| id));
+        assert_eq!(ids, [0, 7, 7], "no other was begun");
     }
 
     #[test]
@@ -401,7 +409,7 @@ mod tests {
             client.get("/").is_ok() && client.session().is_ok_and(|it| it.id != 7)
         });
         assert_eq!(client.session().map(|it| it.id), Ok(8));
-        let asked: Vec<i64> = asked.try_iter().take(3).collect();
+        let asked: Vec<i64> = asked.try_iter().take(3).map(|(id, _)| id).collect();
         assert_eq!(asked, [0, 7, 0], "it was asked for until it was gone");
     }
 }
