@@ -7,6 +7,7 @@ use crate::stage::{
 };
 use serde_json::{Value, json};
 use std::collections::HashSet;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// Collectors that look often.
@@ -194,12 +195,15 @@ fn a_failing_instance_is_taken_out_at_once_and_replaced_by_marathon() {
         (healthy == 2).then_some(())
     });
     let task = cluster.tasks("pair").pop().expect("a task");
+    let active = router.active("pair");
+    let ends = active.iter().find(|it| it["id"].to_string().contains(&task)).expect("it serves");
+    let host = ends["host"].as_str().expect("where it listens");
+    let address: SocketAddr = format!("{host}:{}", ends["port"]).parse().expect("an address");
     cluster.end(&task, "signal", &json!({"signal": 9}));
+    // What reaches it in the moment in which it is killed may break.
+    until("it is dead", PATIENCE, || TcpStream::connect(address).is_err().then_some(()));
     let begun = now();
     let mut served = 0;
-    // What reaches it in the moment in which it is killed may break.
-    let first = router.ask(&service.get("/"));
-    assert!([200, 502].contains(&first.status), "{}", first.text());
     while now() - begun < Duration::from_secs(3) {
         router.ask(&service.get("/")).expect(200);
         served += 1;
