@@ -149,11 +149,16 @@ impl Cluster {
     /// Ends a task in this way, and waits until its process has gone: one that dies may still take
     /// a connection, which then breaks.
     pub(crate) fn end(&self, task: &str, what: &str, body: &Value) {
-        let list = self.process_list();
-        let process = list.iter().find(|it| it["task"] == task).expect("it has a process");
-        let pid = pid_of(process).expect("a number");
+        let pid = self.process(task);
         self.faults("POST", &of_task(task, what), body);
         until("its process has gone", PATIENCE, || (!exists(pid)).then_some(()));
+    }
+
+    /// The process of a task.
+    pub(crate) fn process(&self, task: &str) -> u32 {
+        let list = self.process_list();
+        let process = list.iter().find(|it| it["task"] == task).expect("it has a process");
+        pid_of(process).expect("a number")
     }
 
     /// Processes of tasks that are alive.
